@@ -1,0 +1,115 @@
+# Every target runs with the tools of $(VENV), which is made at the first need. To reuse one:
+#   make demo VENV=/path/to/other/checkout/.venv
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV ?= .venv
+# The first of these that runs, is new enough and can make environments is taken.
+PYTHONS ?= python3.13 python3.12 python3.11 python3
+CPUS := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+# With one core only, jobs that ask for two threads still run, just slower.
+CORES ?= $(shell echo $$(( $(CPUS) < 2 ? 2 : $(CPUS) )))
+PYTEST_ARGS ?=
+
+WITH_TOOLS := export PATH="$(abspath $(VENV))/bin:$$PATH";
+PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check --no-input
+# The stamps carry a checksum of what they stand for: touching or cloning the requirements installs
+# nothing anew, changing them does.
+checksum = $(shell cat $(1) | cksum | tr ' ' '-')
+RUN_STAMP := $(VENV)/.capsynth-run-$(call checksum,requirements.txt requirements.lock)
+DEV_STAMP := $(VENV)/.capsynth-dev-$(call checksum,requirements.txt requirements-dev.txt requirements.lock)
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(DEV_STAMP) ## make the virtual environment, test tools included
+
+# pip is what `python -m venv` installs last: where it is, the environment is whole.
+$(VENV)/bin/pip:
+	@for python in $(PYTHONS); do \
+	  if $$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' \
+	      >/dev/null 2>&1; then \
+	    echo "making $(VENV) with $$($$python --version)"; \
+	    exec $$python -m venv "$(VENV)"; \
+	  fi; \
+	done; \
+	echo "no Python 3.11 or newer with its venv module among: $(PYTHONS)" >&2; \
+	echo "install one (Debian: apt install python3-venv) or name it: make PYTHONS=/path/to/python" >&2; \
+	exit 1
+
+$(RUN_STAMP): | $(VENV)/bin/pip
+	@echo "installing requirements.txt into $(VENV): a few gigabytes, some minutes"
+	@$(PIP) install -r requirements.txt -c requirements.lock
+	@rm -f $(VENV)/.capsynth-run-*; touch $@
+
+$(DEV_STAMP): | $(VENV)/bin/pip
+	@echo "installing requirements-dev.txt into $(VENV): a few gigabytes, some minutes"
+	@$(PIP) install -r requirements-dev.txt -c requirements.lock
+	@rm -f $(VENV)/.capsynth-*; touch $(RUN_STAMP) $@
+
+# Snakemake locks its folder and, when killed, leaves the lock behind. It is taken away only if no
+# Snakemake is alive that could hold it: one whose own make was killed may well be, and is waited
+# for. results/.demo.lock keeps a second `make demo` from looking while the first one starts; it is
+# an flock, so it goes with its process however that ends, and fd 9 is closed for all children.
+# Without flock or /proc (macOS) a left lock stays, and Snakemake says how to remove it.
+define free_the_folder
+exec 9>results/.demo.lock; \
+if command -v flock >/dev/null && [ -d /proc/self ]; then \
+  flock --nonblock 9 || { echo "another make demo runs in this folder; waiting for it" >&2; flock 9; }; \
+  is_snakemake='^[^ ]*python[0-9.]* (-[^ ]+ )*(-m |[^ ]*/)snakemake( |$$)'; \
+  for process in /proc/[0-9]*; do \
+    if [ "$$process/cwd" -ef . ] \
+        && (tr '\0' ' ' <"$$process/cmdline") 2>/dev/null | grep -qE "$$is_snakemake"; then \
+      echo "snakemake (process $${process#/proc/}) works in this folder; waiting for it" >&2; \
+      while [ "$$process/cwd" -ef . ]; do sleep 1; done; \
+    fi; \
+  done; \
+  if [ -n "$$(ls -A .snakemake/locks 2>/dev/null)" ]; then snakemake --unlock --quiet 9>&-; fi; \
+fi
+endef
+
+# The embedded models are read from models/: HF_HUB_OFFLINE keeps libraries from asking the network.
+.PHONY: demo
+demo: $(RUN_STAMP) ## run the default experiment; print its table and the path of its report
+	@mkdir -p results logs; $(WITH_TOOLS) export HF_HUB_OFFLINE=1; \
+	$(free_the_folder); \
+	python workflow/scripts/warm.py serve -- \
+	  snakemake --cores $(CORES) --rerun-incomplete 9>&-; \
+	snakemake --cores 1 --report results/report.html >logs/report.log 2>&1 9>&- \
+	  || { cat logs/report.log >&2; exit 1; }; \
+	python workflow/scripts/print_table.py --table results/report/tables/main.md \
+	  --report results/report.html 9>&-
+
+.PHONY: test
+test: $(DEV_STAMP) ## run the tests; PYTEST_ARGS="-m 'not slow'" runs the quick ones
+	@$(WITH_TOOLS) python -m pytest $(PYTEST_ARGS)
+
+# Every check runs, so that one round shows all there is to mend.
+.PHONY: lint
+lint: $(DEV_STAMP) ## check style, types and the workflow
+	@$(WITH_TOOLS) failed=0; \
+	run() { echo "$$*"; "$$@" || failed=1; }; \
+	run ruff check .; \
+	run ruff format --check .; \
+	run snakefmt --check Snakefile workflow; \
+	run snakemake --lint; \
+	run mypy workflow/scripts/capsynth; \
+	exit $$failed
+
+.PHONY: pretrain
+pretrain: $(RUN_STAMP) ## train the embedded captioner and generator anew (many hours)
+	@$(WITH_TOOLS) snakemake -s workflow/pretrain.smk --cores all --rerun-incomplete
+
+.PHONY: evaluate-models
+evaluate-models: $(RUN_STAMP) ## measure the committed models and print their figures
+	@$(WITH_TOOLS) snakemake -s workflow/pretrain.smk --cores all --rerun-incomplete \
+	  --forcerun evaluate_models -- evaluate_models
+
+.PHONY: clean
+clean: ## remove results, logs and caches; the virtual environment stays
+	rm -rf results logs .snakemake .pytest_cache .hypothesis .ruff_cache .mypy_cache
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

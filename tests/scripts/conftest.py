@@ -1,0 +1,78 @@
+"""Predictions and scores of a small made-up experiment."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from capsynth.predictions import write_predictions
+from collect_scores import main as collect_scores
+
+CLASS_IDS = ["bat", "car", "dog"]
+COMPARISONS = [["caption", "class-name"]]
+SETTINGS = {
+    "in_distribution": "toy-val",
+    "training_sets": ["real", "class-name", "caption"],
+    "eval_sets": ["toy-val", "toy-r", "toy-c"],
+    "comparisons": COMPARISONS,
+}
+SKILL = {"real": 3.0, "class-name": 0.3, "caption": 1.5}
+
+
+def _keys(eval_set: str) -> list[tuple[str, int]]:
+    images = [(f"{c}_{i:06d}", target) for target, c in enumerate(CLASS_IDS) for i in range(8)]
+    if eval_set != "toy-c":
+        return images
+    levels = [f"{kind}-{severity}" for kind in ("jpeg", "contrast") for severity in (1, 5)]
+    return [(f"{key}.{level}", target) for key, target in images for level in levels]
+
+
+@pytest.fixture(scope="session")
+def prediction_files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Files of 3 training sets, 3 seeds and 3 evaluation sets, one of them of corruptions."""
+    folder = tmp_path_factory.mktemp("predictions")
+    rng = np.random.default_rng(0)
+    paths = []
+    for eval_set, shift in (("toy-val", 0.0), ("toy-r", -0.8), ("toy-c", -0.4)):
+        samples = _keys(eval_set)
+        targets = np.array([target for _, target in samples])
+        for training_set, skill in SKILL.items():
+            for seed in range(3):
+                logits = rng.normal(size=(len(samples), len(CLASS_IDS)))
+                logits[np.arange(len(samples)), targets] += skill + shift
+                odds = np.exp(logits)
+                path = folder / training_set / f"seed{seed}" / f"{eval_set}.parquet"
+                write_predictions(
+                    path,
+                    keys=[key for key, _ in samples],
+                    targets=targets,
+                    probabilities=(odds / odds.sum(axis=1, keepdims=True)).astype(np.float32),
+                    class_ids=CLASS_IDS,
+                    dataset="toy",
+                    training_set=training_set,
+                    recipe="tiny",
+                    seed=seed,
+                    eval_set=eval_set,
+                    fingerprint="f",
+                )
+                paths.append(path)
+    return paths
+
+
+@pytest.fixture(scope="session")
+def scores_csv(prediction_files: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The scores of the predictions."""
+    path = tmp_path_factory.mktemp("scores") / "scores.csv"
+    files = [str(file) for file in prediction_files]
+    pairs = json.dumps(COMPARISONS)
+    collect_scores(
+        ["--predictions", *files, "--comparisons", pairs, "--draws", "200", "--output", str(path)]
+    )
+    return path
+
+
+@pytest.fixture(scope="session")
+def settings_json() -> str:
+    """The report's settings."""
+    return json.dumps(SETTINGS)

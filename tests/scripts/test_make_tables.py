@@ -1,0 +1,55 @@
+from pathlib import Path
+
+import pytest
+
+from capsynth.errors import CapsynthError
+from make_tables import main
+from print_table import main as print_table
+
+
+def test_three_tables_are_written_in_four_formats(
+    scores_csv: Path, settings_json: str, tmp_path: Path
+) -> None:
+    args = ["--scores", str(scores_csv), "--config-json", settings_json]
+    main([*args, "--output-dir", str(tmp_path)])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        f"{name}.{suffix}"
+        for name in ("main", "comparisons", "per-class")
+        for suffix in ("csv", "html", "md", "tex")
+    )
+    lines = (tmp_path / "main.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines[1:]] == ["real", "class-name", "caption"]
+    assert len((tmp_path / "comparisons.csv").read_text().splitlines()) == 4
+
+
+def test_missing_scores_are_refused(settings_json: str, tmp_path: Path) -> None:
+    with pytest.raises(CapsynthError, match="run collect_scores first"):
+        main(["--scores", str(tmp_path / "no.csv"), "--config-json", settings_json,
+              "--output-dir", str(tmp_path)])  # fmt: skip
+
+
+def test_the_table_and_the_place_of_the_report_are_printed(
+    scores_csv: Path, settings_json: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["--scores", str(scores_csv), "--config-json", settings_json,
+          "--output-dir", str(tmp_path)])  # fmt: skip
+    report = tmp_path / "report.html"
+    report.touch()
+    print_table(["--table", str(tmp_path / "main.md"), "--report", str(report)])
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[2].split()[:3] == ["Training", "set", "Recipe"]
+    assert printed[-1] == f"report: {report}"
+
+
+def test_a_report_that_is_not_there_is_not_announced(tmp_path: Path) -> None:
+    table = tmp_path / "main.md"
+    table.touch()
+    with pytest.raises(CapsynthError, match=r"report\.html does not exist"):
+        print_table(["--table", str(table), "--report", str(tmp_path / "report.html")])
+
+
+def test_a_file_without_a_table_is_refused(tmp_path: Path) -> None:
+    table = tmp_path / "main.md"
+    table.write_text("nothing\n")
+    with pytest.raises(CapsynthError, match="holds no table"):
+        print_table(["--table", str(table), "--report", str(table)])

@@ -1,0 +1,227 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from capsynth.errors import CapsynthError
+from capsynth.predictions import read_predictions, write_predictions
+from capsynth.reporting.scores import (
+    Score,
+    collect_scores,
+    index_scores,
+    read_scores,
+    sources_of,
+    write_scores,
+)
+
+LEVELS = ("jpeg-1", "jpeg-5", "contrast-1")
+
+
+def write_run(
+    folder: Path,
+    training_set: str,
+    seed: int,
+    skill: float,
+    eval_set: str = "toy-val",
+    class_ids: tuple[str, ...] = ("bat", "car", "dog"),
+    reverse: bool = False,
+) -> Path:
+    rng = np.random.default_rng([seed, int(10 * skill)])
+    keys, targets = [], []
+    for target, class_id in enumerate(class_ids):
+        for i in range(10):
+            levels = [f".{level}" for level in LEVELS] if eval_set == "toy-c" else [""]
+            keys += [f"{class_id}_{i:06d}{level}" for level in levels]
+            targets += [target] * len(levels)
+    logits = rng.normal(size=(len(keys), len(class_ids)))
+    logits[np.arange(len(keys)), targets] += skill
+    odds = np.exp(logits)
+    order = np.arange(len(keys))[:: -1 if reverse else 1]
+    path = folder / f"{training_set}-{seed}-{eval_set}.parquet"
+    write_predictions(
+        path,
+        keys=[keys[i] for i in order],
+        targets=np.array(targets)[order],
+        probabilities=(odds / odds.sum(axis=1, keepdims=True)).astype(np.float32)[order],
+        class_ids=class_ids,
+        dataset="toy",
+        training_set=training_set,
+        recipe="tiny",
+        seed=seed,
+        eval_set=eval_set,
+        fingerprint="f",
+    )
+    return path
+
+
+def two_training_sets(folder: Path, eval_set: str = "toy-val") -> list[Path]:
+    return [
+        write_run(folder, name, seed, skill, eval_set)
+        for name, skill in (("a", 1.5), ("b", 0.3))
+        for seed in range(3)
+    ]
+
+
+def find(rows: list[Score], training_set: str, seed: int | None, metric: str) -> Score:
+    (found,) = [
+        r for r in rows if (r.training_set, r.seed, r.metric) == (training_set, seed, metric)
+    ]
+    return found
+
+
+def test_a_run_has_its_accuracy_and_a_summary_their_mean(tmp_path: Path) -> None:
+    paths = two_training_sets(tmp_path)
+    rows = collect_scores(paths, [], 50)
+    accuracies = []
+    for seed, path in enumerate(paths[:3]):
+        run = read_predictions(path)
+        accuracies.append(float((run.prediction == run.target).mean()))
+        assert find(rows, "a", seed, "top1").value == pytest.approx(accuracies[-1])
+        bats = run.target == 0
+        assert find(rows, "a", seed, "top1/bat").value == pytest.approx(
+            (run.prediction[bats] == 0).mean()
+        )
+    summary = find(rows, "a", None, "top1")
+    assert summary.value == pytest.approx(np.mean(accuracies))
+    assert (summary.n, find(rows, "a", None, "top1/bat").n) == (30, 10)
+
+
+def test_every_value_lies_in_its_interval(tmp_path: Path) -> None:
+    rows = collect_scores(two_training_sets(tmp_path), [["a", "b"]], 400)
+    bounded = [row for row in rows if row.ci_low is not None and row.ci_high is not None]
+    assert {row.metric for row in rows} - {row.metric for row in bounded} == {"p_value", "p_holm"}
+    for row in bounded:
+        assert row.ci_low <= row.value + 1e-9, row
+        assert row.value <= row.ci_high + 1e-9, row
+    assert find(rows, "a", 0, "top1").ci_low < find(rows, "a", 0, "top1").ci_high
+
+
+def test_top5_is_scored_only_with_more_than_five_classes(tmp_path: Path) -> None:
+    few = collect_scores([write_run(tmp_path, "a", 0, 1.0)], [], 10)
+    many = collect_scores([write_run(tmp_path, "a", 0, 1.0, class_ids=tuple("uvwxyz"))], [], 10)
+    assert "top5" not in {row.metric for row in few}
+    assert "top5" in {row.metric for row in many}
+
+
+def test_a_comparison_is_the_difference_of_two_summaries(tmp_path: Path) -> None:
+    rows = collect_scores(two_training_sets(tmp_path), [["a", "b"]], 200)
+    for metric in ("top1", "top1/bat"):
+        expected = find(rows, "a", None, metric).value - find(rows, "b", None, metric).value
+        assert find(rows, "a - b", None, metric).value == pytest.approx(expected)
+    assert find(rows, "a - b", None, "p_value").value < 0.05
+
+
+def test_a_training_set_compared_with_its_copy_differs_by_nothing(tmp_path: Path) -> None:
+    paths = two_training_sets(tmp_path)
+    for seed, path in enumerate(paths[:3]):
+        run = read_predictions(path)
+        copy = tmp_path / f"copy-{seed}.parquet"
+        write_predictions(
+            copy, keys=run.keys.tolist(), targets=run.target, probabilities=run.probabilities,
+            class_ids=run.class_ids, dataset="toy", training_set="copy", recipe="tiny", seed=seed,
+            eval_set="toy-val", fingerprint="f",
+        )  # fmt: skip
+        paths.append(copy)
+    rows = collect_scores(paths, [["a", "copy"]], 100)
+    top1 = find(rows, "a - copy", None, "top1")
+    # Without pairing of images and seeds the interval would have a width.
+    assert (top1.value, top1.ci_low, top1.ci_high) == (0.0, 0.0, 0.0)
+    assert find(rows, "a - copy", None, "p_value").value == 1.0
+
+
+def test_a_comparison_uses_the_seeds_that_both_training_sets_have(tmp_path: Path) -> None:
+    paths = two_training_sets(tmp_path)
+    rows = collect_scores(paths[:-1], [["a", "b"]], 50)
+    means = [
+        np.mean([find(rows, name, seed, "top1").value for seed in (0, 1)]) for name in ("a", "b")
+    ]
+    assert find(rows, "a - b", None, "top1").value == pytest.approx(means[0] - means[1])
+
+
+def test_holm_corrects_over_all_comparisons_and_evaluation_sets(tmp_path: Path) -> None:
+    paths = two_training_sets(tmp_path) + two_training_sets(tmp_path, "toy-c")
+    rows = collect_scores(paths, [["a", "b"], ["b", "a"]], 20)
+    p_values = sorted(row.value for row in rows if row.metric == "p_value")
+    corrected = sorted(row.value for row in rows if row.metric == "p_holm")
+    assert len(p_values) == 4
+    assert corrected[0] == pytest.approx(min(1.0, 4 * p_values[0]))
+
+
+def test_a_corruption_set_is_scored_by_corruption_and_severity(tmp_path: Path) -> None:
+    path = write_run(tmp_path, "a", 0, 1.0, "toy-c")
+    rows = collect_scores([path], [], 100)
+    run = read_predictions(path)
+    jpeg5 = np.char.endswith(run.keys, ".jpeg-5")
+    error = find(rows, "a", 0, "error/jpeg-5")
+    assert error.value == pytest.approx((run.prediction[jpeg5] != run.target[jpeg5]).mean())
+    assert error.n == 30
+    assert find(rows, "a", 0, "top1/jpeg").n == 60
+    assert {row.metric for row in rows if row.metric.startswith("error/")} == {
+        f"error/{level}" for level in LEVELS
+    }
+
+
+def test_keys_without_a_corruption_are_their_own_sources() -> None:
+    assert sources_of(["x.jpeg-4", "x.jpeg-5"]) == (["x", "x"], [("jpeg", "4"), ("jpeg", "5")])
+    assert sources_of(["x.jpeg-4", "y"]) == (["x.jpeg-4", "y"], None)
+
+
+def test_another_training_set_changes_no_row_of_the_first(tmp_path: Path) -> None:
+    paths = two_training_sets(tmp_path)
+    both = collect_scores(paths, [], 60)
+    assert collect_scores(paths[:3], [], 60) == [row for row in both if row.training_set == "a"]
+
+
+def test_the_order_of_files_and_of_samples_changes_nothing(tmp_path: Path) -> None:
+    paths = two_training_sets(tmp_path)
+    rows = collect_scores(paths, [["a", "b"]], 60)
+    write_run(tmp_path, "a", 1, 1.5, reverse=True)
+    assert collect_scores(paths[::-1], [["a", "b"]], 60) == rows
+
+
+def test_runs_that_answered_other_samples_are_refused(tmp_path: Path) -> None:
+    paths = [
+        write_run(tmp_path, "a", 0, 1.0),
+        write_run(tmp_path, "b", 0, 1.0, class_ids=("bat", "car", "fish")),
+    ]
+    with pytest.raises(CapsynthError, match="answers other samples"):
+        collect_scores(paths, [], 10)
+
+
+def test_a_run_given_twice_is_refused(tmp_path: Path) -> None:
+    path = write_run(tmp_path, "a", 0, 1.0)
+    with pytest.raises(CapsynthError, match="given twice"):
+        collect_scores([path, path], [], 10)
+
+
+def test_a_class_with_the_name_of_a_corruption_is_refused(tmp_path: Path) -> None:
+    path = write_run(tmp_path, "a", 0, 1.0, "toy-c", class_ids=("bat", "jpeg"))
+    with pytest.raises(CapsynthError, match="rename the class"):
+        collect_scores([path], [], 10)
+
+
+def test_an_unknown_training_set_in_a_comparison_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CapsynthError, match="'captoin'; did you mean 'caption'"):
+        collect_scores([write_run(tmp_path, "caption", 0, 1.0)], [["captoin", "caption"]], 10)
+
+
+def test_scores_are_written_with_six_decimals_and_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "scores.csv"
+    row = Score("toy", "a - b", "tiny", None, "toy-val", "top1", 1 / 3, -0.0000001, 0.5, 30)
+    p = Score("toy", "a - b", "tiny", None, "toy-val", "p_value", 1e-12, None, None, 30)
+    write_scores(path, [row, p])
+    assert path.read_text().splitlines()[1:] == [
+        "toy,a - b,tiny,,toy-val,top1,0.333333,0.0,0.5,30",
+        "toy,a - b,tiny,,toy-val,p_value,1e-06,,,30",
+    ]
+    assert [r.value for r in read_scores(path)] == [0.333333, 1e-06]
+    assert index_scores(read_scores(path)).summaries[
+        ("toy", "a - b", "tiny", "toy-val", "top1")
+    ].ci_high == pytest.approx(0.5)
+
+
+def test_a_csv_with_other_columns_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "scores.csv"
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(CapsynthError, match="has columns"):
+        read_scores(path)

@@ -1,0 +1,27 @@
+# Predictions of classifiers on evaluation sets.
+
+
+rule evaluate_classifier:
+    """Evaluate one classifier on one evaluation set."""
+    input:
+        **code("evaluate_classifier"),
+        checkpoint="results/{dataset}/checkpoints/{training_set}/{recipe}/seed{seed}.safetensors",
+        tar=ancient("results/eval_sets/{eval_set}.tar"),
+        manifest="results/eval_sets/{eval_set}.jsonl",
+    output:
+        predictions="results/{dataset}/predictions/{training_set}/{recipe}/seed{seed}/{eval_set}.parquet",
+    log:
+        "logs/evaluate_classifier/{dataset}/{training_set}/{recipe}/seed{seed}/{eval_set}.log",
+    benchmark:
+        "results/benchmarks/evaluate_classifier/{dataset}/{training_set}/{recipe}/seed{seed}/{eval_set}.tsv"
+    conda:
+        "../../envs/models.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+    params:
+        name=run_name,
+    shell:
+        "python workflow/scripts/warm.py run {input.script:q} --name {params.name:q}"
+        " --checkpoint {input.checkpoint:q} --tar {input.tar:q} --manifest {input.manifest:q}"
+        " --threads {threads} --output {output.predictions:q} 2> {log:q}"

@@ -1,0 +1,29 @@
+# Synthetic images of a variant.
+
+
+rule generate_images:
+    """Draw the images of one variant and class shard."""
+    input:
+        **code("generate_images"),
+        prompts="results/{dataset}/prompts/{variant}/{shard}.jsonl",
+    output:
+        tar="results/{dataset}/images/{variant}/{shard}.tar",
+        manifest="results/{dataset}/images/{variant}/{shard}.jsonl",
+    log:
+        "logs/generate_images/{dataset}/{variant}/{shard}.log",
+    benchmark:
+        "results/benchmarks/generate_images/{dataset}/{variant}/{shard}.tsv"
+    conda:
+        "../../envs/models.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+    params:
+        settings=generator_settings,
+        mark=generator_mark,
+        extension=config["dataset"]["image_format"],
+    shell:
+        "python workflow/scripts/warm.py run {input.script:q} --settings {params.settings:q}"
+        " --model-mark {params.mark:q} --extension {params.extension} --threads {threads}"
+        " --prompts {input.prompts:q} --tar {output.tar:q} --manifest {output.manifest:q}"
+        " 2> {log:q}"

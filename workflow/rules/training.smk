@@ -1,0 +1,29 @@
+# Classifiers.
+
+
+rule train_classifier:
+    """Train a classifier on one training set with one recipe and seed."""
+    input:
+        **code("train_classifier"),
+        tars=ancient(training_tars),
+        manifests=training_manifests,
+    output:
+        checkpoint="results/{dataset}/checkpoints/{training_set}/{recipe}/seed{seed}.safetensors",
+        history="results/{dataset}/checkpoints/{training_set}/{recipe}/seed{seed}.json",
+    log:
+        "logs/train_classifier/{dataset}/{training_set}/{recipe}/seed{seed}.log",
+    benchmark:
+        "results/benchmarks/train_classifier/{dataset}/{training_set}/{recipe}/seed{seed}.tsv"
+    conda:
+        "../../envs/models.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+    params:
+        recipe=lambda wildcards: dump_json(config["recipes"][wildcards.recipe]),
+        sources=training_flags,
+    shell:
+        "python workflow/scripts/warm.py run {input.script:q} --recipe {params.recipe:q}"
+        " --seed {wildcards.seed} {params.sources}"
+        " --threads {threads} --checkpoint {output.checkpoint:q} --history {output.history:q}"
+        " 2> {log:q}"

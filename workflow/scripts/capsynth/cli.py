@@ -1,0 +1,44 @@
+"""What scripts share: logging to stderr, errors as one line, the number of threads."""
+
+import logging
+import sys
+from collections.abc import Callable
+
+from capsynth.errors import CapsynthError
+
+
+def run(main: Callable[[], None]) -> int:
+    """Run a script's ``main`` on the command line's arguments and return its exit code.
+
+    Used as ``if __name__ == "__main__": sys.exit(cli.run(main))``; tests call ``main([...])``
+    itself and see the exception.
+
+    Returns:
+        0, or 1 after a ``CapsynthError``, which is printed to stderr as one line ``error: ...``.
+        Any other exception is a mistake in the code and keeps its traceback.
+    """
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(message)s",
+        datefmt="%H:%M:%S",
+    )
+    try:
+        main()
+    except CapsynthError as error:
+        print("error:", " ".join(str(error).splitlines()), file=sys.stderr)
+        return 1
+    return 0
+
+
+def set_threads(threads: int) -> None:
+    """Let torch use ``threads`` threads: those that the scheduler gave to the job.
+
+    Raises:
+        CapsynthError: If ``threads`` is not positive.
+    """
+    if threads < 1:
+        raise CapsynthError(f"{threads} threads are too few; give at least 1")
+    import torch
+
+    torch.set_num_threads(threads)

@@ -1,0 +1,1 @@
+"""Labelled image sets: their classes, train images and evaluation sets."""

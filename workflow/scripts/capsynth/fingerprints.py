@@ -1,0 +1,26 @@
+"""Fingerprints: short names of configurations and of file contents."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from capsynth.files import dump_json
+
+LENGTH = 16
+
+
+def fingerprint(*values: Any) -> str:
+    """Return a name of JSON values that does not depend on the order of their keys."""
+    return hashlib.sha256(dump_json(values).encode()).hexdigest()[:LENGTH]
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 hex digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def files_digest(paths: Iterable[Path]) -> str:
+    """Return a name of the contents of files, in the order given."""
+    return fingerprint([file_digest(path) for path in paths])

@@ -1,0 +1,147 @@
+"""Metrics of a classifier on an evaluation set, as functions of numpy arrays.
+
+Every metric takes the scores of ``n`` samples and weights of shape ``(draws, n)`` and returns one
+value a draw. Weights of one give the metric itself, the weights of a bootstrap its replicates, so
+a metric is written once. A new metric is one more entry in ``METRICS``.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from capsynth.errors import CapsynthError
+
+Floats = npt.NDArray[np.floating]
+Integers = npt.NDArray[np.integer]
+Booleans = npt.NDArray[np.bool_]
+
+ECE_BINS = 15
+TOP = 5
+# Softmax in single precision underflows to 0; the logarithm is taken of the least normal number.
+LEAST_PROBABILITY = float(np.finfo(np.float32).tiny)
+
+
+@dataclass(frozen=True, eq=False)
+class SampleScores:
+    """What the metrics need to know of each of ``n`` samples, without its probabilities.
+
+    Attributes:
+        correct: Whether the prediction is the target, shape (n,).
+        correct_top5: Whether the target is among the five most probable classes, shape (n,).
+        nll: Negative natural logarithm of the probability of the target, shape (n,).
+        confidence: Probability of the most probable class, shape (n,).
+    """
+
+    correct: Booleans
+    correct_top5: Booleans
+    nll: Floats
+    confidence: Floats
+
+    def __len__(self) -> int:
+        return len(self.correct)
+
+    def take(self, rows: Integers | Booleans) -> "SampleScores":
+        """Return the scores of some of the samples."""
+        return SampleScores(
+            self.correct[rows], self.correct_top5[rows], self.nll[rows], self.confidence[rows]
+        )
+
+
+def score_samples(probabilities: Floats, prediction: Integers, target: Integers) -> SampleScores:
+    """Return the scores of ``n`` samples over ``classes`` classes.
+
+    Classes of equal probability rank in their order, as ``argmax`` has it.
+
+    Args:
+        probabilities: Shape (n, classes); each row sums to one.
+        prediction: Index of the predicted class, shape (n,).
+        target: Index of the true class, shape (n,).
+
+    Raises:
+        CapsynthError: If the shapes disagree or a target is not a class.
+    """
+    if probabilities.ndim != 2 or not len(probabilities) == len(prediction) == len(target):
+        raise CapsynthError(
+            f"probabilities {probabilities.shape}, predictions {prediction.shape} and targets "
+            f"{target.shape} do not belong together; evaluate the run again"
+        )
+    n, classes = probabilities.shape
+    if n and not (0 <= target.min() and target.max() < classes):
+        raise CapsynthError(
+            f"targets lie in {target.min()}..{target.max()}, classes in 0..{classes - 1}; "
+            "evaluate the run again"
+        )
+    of_target = probabilities[np.arange(n), target][:, None]
+    before = np.arange(classes) < target[:, None]
+    rank = ((probabilities > of_target) | ((probabilities == of_target) & before)).sum(axis=1)
+    return SampleScores(
+        correct=prediction == target,
+        correct_top5=rank < TOP,
+        nll=-np.log(np.maximum(of_target[:, 0], LEAST_PROBABILITY)),
+        confidence=probabilities.max(axis=1, initial=0.0),
+    )
+
+
+def weighted_mean(values: npt.NDArray[np.generic], weights: Floats) -> Floats:
+    """Return the means of ``values`` (n,) under ``weights`` (draws, n): shape (draws,)."""
+    return weights @ values.astype(np.float64) / weights.sum(axis=1)
+
+
+def top1(scores: SampleScores, weights: Floats) -> Floats:
+    """Return the share of samples whose prediction is the target."""
+    return weighted_mean(scores.correct, weights)
+
+
+def error(scores: SampleScores, weights: Floats) -> Floats:
+    """Return the share of samples whose prediction is not the target."""
+    return 1.0 - top1(scores, weights)
+
+
+def top5(scores: SampleScores, weights: Floats) -> Floats:
+    """Return the share of samples whose target is among the five most probable classes."""
+    return weighted_mean(scores.correct_top5, weights)
+
+
+def nll(scores: SampleScores, weights: Floats) -> Floats:
+    """Return the mean negative log-likelihood of the targets, in nats."""
+    return weighted_mean(scores.nll, weights)
+
+
+def ece(scores: SampleScores, weights: Floats) -> Floats:
+    """Return the expected calibration error with 15 bins of equal width.
+
+    The mean over bins, weighted by their samples, of |accuracy - mean confidence|; a bin holds
+    the confidences in (low, high]. Guo et al., On Calibration of Modern Neural Networks, ICML
+    2017, equation 3.
+    """
+    edges = np.linspace(0.0, 1.0, ECE_BINS + 1)
+    confidence = scores.confidence.astype(np.float64)
+    bins = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, ECE_BINS - 1)
+    gaps = np.zeros((len(scores), ECE_BINS))
+    gaps[np.arange(len(scores)), bins] = scores.correct - confidence
+    return np.abs(weights @ gaps).sum(axis=1) / weights.sum(axis=1)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One entry of the registry.
+
+    Attributes:
+        function: From scores and weights (draws, n) to values (draws,).
+        is_mean: Whether it is a mean over samples; resampling adds a bias to the others.
+        classes_above: It is defined for more classes than this.
+    """
+
+    function: Callable[[SampleScores, Floats], Floats]
+    is_mean: bool = True
+    classes_above: int = 0
+
+
+METRICS: dict[str, Metric] = {
+    "top1": Metric(top1),
+    "top5": Metric(top5, classes_above=TOP),
+    "nll": Metric(nll),
+    "ece": Metric(ece, is_mean=False),
+}

@@ -1,0 +1,183 @@
+"""Stored predictions: what one run answered on one evaluation set, sample by sample."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from capsynth.errors import CapsynthError
+from capsynth.files import atomic_path, dump_json
+
+METADATA_KEY = b"capsynth"
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """The answers of one run to the ``n`` samples of an evaluation set.
+
+    Attributes:
+        dataset: Name of the dataset.
+        training_set: Name of the training set.
+        recipe: Name of the recipe.
+        seed: Training seed.
+        eval_set: Name of the evaluation set.
+        class_ids: The classes, in the order of the probabilities.
+        fingerprint: Fingerprint of the configuration that made the predictions.
+        keys: Key of every sample, shape (n,), strings; ``{source}.{corruption}-{severity}`` in
+            corruption sets.
+        sample_class_ids: True class of every sample, shape (n,), strings.
+        target: Index of the true class, shape (n,), int64.
+        prediction: Index of the predicted class, shape (n,), int64.
+        probabilities: Shape (n, classes), float32.
+    """
+
+    dataset: str
+    training_set: str
+    recipe: str
+    seed: int
+    eval_set: str
+    class_ids: tuple[str, ...]
+    fingerprint: str
+    keys: npt.NDArray[np.str_]
+    sample_class_ids: npt.NDArray[np.str_]
+    target: npt.NDArray[np.int64]
+    prediction: npt.NDArray[np.int64]
+    probabilities: npt.NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+def _check(
+    path: Path,
+    keys: Sequence[str],
+    targets: npt.NDArray[np.integer],
+    probabilities: npt.NDArray[np.floating],
+    class_ids: Sequence[str],
+) -> None:
+    """Raise CapsynthError if the arrays do not fit each other."""
+    n, classes = len(keys), len(class_ids)
+    if targets.shape != (n,) or probabilities.shape != (n, classes):
+        raise CapsynthError(
+            f"{path}: {n} keys, {classes} classes, targets of shape {targets.shape} and "
+            f"probabilities of shape {probabilities.shape} do not fit; evaluate the run again"
+        )
+    if n == 0:
+        raise CapsynthError(f"{path}: no sample was evaluated; give the evaluation set images")
+    if len(set(keys)) != n:
+        raise CapsynthError(f"{path}: a key occurs twice; pack the evaluation set again")
+    if not (0 <= targets.min() and targets.max() < classes):
+        raise CapsynthError(
+            f"{path}: targets lie in {targets.min()}..{targets.max()}, classes in "
+            f"0..{classes - 1}; evaluate the run again"
+        )
+    if not np.isfinite(probabilities).all():
+        raise CapsynthError(
+            f"{path}: probabilities are not finite, so the training diverged; lower the "
+            "learning_rate of its recipe"
+        )
+
+
+def write_predictions(
+    path: Path,
+    *,
+    keys: Sequence[str],
+    targets: npt.NDArray[np.integer],
+    probabilities: npt.NDArray[np.floating],
+    class_ids: Sequence[str],
+    dataset: str,
+    training_set: str,
+    recipe: str,
+    seed: int,
+    eval_set: str,
+    fingerprint: str,
+) -> None:
+    """Write predictions as Parquet, atomically; equal predictions give equal bytes.
+
+    Args:
+        path: The file to write.
+        keys: Key of every sample, n of them.
+        targets: Index of the true class, shape (n,).
+        probabilities: Shape (n, classes); the most probable class is the prediction.
+        class_ids: The classes, in the order of the probabilities.
+        dataset: Name of the dataset.
+        training_set: Name of the training set.
+        recipe: Name of the recipe.
+        seed: Training seed.
+        eval_set: Name of the evaluation set.
+        fingerprint: Fingerprint of the configuration that made the predictions.
+
+    Raises:
+        CapsynthError: If the arrays do not fit each other, a key repeats, a target is no class or
+            a probability is not finite.
+    """
+    _check(path, keys, targets, probabilities, class_ids)
+    about = {
+        "dataset": dataset,
+        "training_set": training_set,
+        "recipe": recipe,
+        "seed": seed,
+        "eval_set": eval_set,
+        "class_ids": list(class_ids),
+        "fingerprint": fingerprint,
+    }
+    flat = np.ascontiguousarray(probabilities, dtype=np.float32).reshape(-1)
+    table = pa.table(
+        {
+            "key": pa.array(list(keys), pa.string()),
+            "class_id": pa.array([class_ids[target] for target in targets], pa.string()),
+            "target": pa.array(targets, pa.int64()),
+            "prediction": pa.array(probabilities.argmax(axis=1), pa.int64()),
+            "probabilities": pa.FixedSizeListArray.from_arrays(
+                pa.array(flat, pa.float32()), len(class_ids)
+            ),
+        }
+    ).replace_schema_metadata({METADATA_KEY: dump_json(about).encode()})
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Read predictions.
+
+    Raises:
+        CapsynthError: If the file is none that ``write_predictions`` wrote.
+    """
+    try:
+        table = pq.read_table(path)
+        about = json.loads((table.schema.metadata or {})[METADATA_KEY])
+        classes = len(about["class_ids"])
+        probabilities = table["probabilities"].combine_chunks()
+        predictions = Predictions(
+            dataset=about["dataset"],
+            training_set=about["training_set"],
+            recipe=about["recipe"],
+            seed=int(about["seed"]),
+            eval_set=about["eval_set"],
+            class_ids=tuple(about["class_ids"]),
+            fingerprint=about["fingerprint"],
+            keys=np.array(table["key"].to_pylist(), dtype=np.str_),
+            sample_class_ids=np.array(table["class_id"].to_pylist(), dtype=np.str_),
+            target=table["target"].to_numpy(),
+            prediction=table["prediction"].to_numpy(),
+            probabilities=probabilities.flatten().to_numpy().reshape(len(table), classes),
+        )
+    except FileNotFoundError as error:
+        raise CapsynthError(f"{path} does not exist; evaluate the run first") from error
+    except (pa.ArrowInvalid, KeyError, ValueError) as error:
+        raise CapsynthError(
+            f"{path}: not a file of predictions ({error}); delete it and evaluate the run again"
+        ) from error
+    _check(
+        path,
+        predictions.keys.tolist(),
+        predictions.target,
+        predictions.probabilities,
+        predictions.class_ids,
+    )
+    return predictions

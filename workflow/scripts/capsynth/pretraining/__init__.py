@@ -1,0 +1,1 @@
+"""How the embedded captioner and generator are made: from the captioned web, on a CPU."""

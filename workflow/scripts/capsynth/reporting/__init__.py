@@ -1,0 +1,1 @@
+"""The reporting stage: scores from predictions; tables, figures and pages from scores."""

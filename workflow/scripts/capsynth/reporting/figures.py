@@ -1,0 +1,326 @@
+"""Figures drawn from scores."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+from capsynth.errors import CapsynthError
+from capsynth.reporting.scores import Score, ScoreIndex, index_scores
+from capsynth.reporting.settings import ReportSettings
+from capsynth.reporting.style import (
+    INK,
+    MARKERS,
+    MUTED,
+    PALETTE,
+    WIDTH_INCHES,
+    hide,
+    new_figure,
+    paper_style,
+    save_figure,
+)
+
+SCALES = ("linear", "logit")
+PANELS_A_ROW = 3
+# More classes than this are cut to the largest gains and the largest losses.
+MOST_CLASSES = 40
+LOGIT_TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
+
+_percent = FuncFormatter(lambda value, _: f"{100 * value:g}")
+_signed_percent = FuncFormatter(lambda value, _: f"{round(100 * value, 3):+g}" if value else "0")
+
+
+def _round_steps() -> MaxNLocator:
+    return MaxNLocator(5, steps=[1, 2, 2.5, 5, 10])
+
+
+def _bounds(score: Score) -> tuple[float, float]:
+    if score.ci_low is None or score.ci_high is None:
+        raise CapsynthError(
+            f"{score.training_set} on {score.eval_set}: no interval; run collect_scores again"
+        )
+    return score.ci_low, score.ci_high
+
+
+def _inside(value: float, n: int, scale: str) -> float:
+    """Return a share that the scale can show: logits of 0 and 1 are drawn half an image inside."""
+    return min(max(value, 0.5 / n), 1.0 - 0.5 / n) if scale == "logit" else value
+
+
+def plot_robustness(
+    scores: Sequence[Score], settings: ReportSettings, scale: str, paths: Sequence[Path]
+) -> None:
+    """Draw accuracy out of distribution against accuracy in distribution.
+
+    One panel a shifted evaluation set; one small point a run, one large marker a mean over seeds
+    with its 95 % intervals on both axes; colours are training sets; shapes are training sets
+    or, where there are several, recipes.
+
+    Args:
+        scores: Rows of scores.csv.
+        settings: Names and their order.
+        scale: ``linear`` or ``logit``, for both axes.
+        paths: Files to write, .png or .svg.
+
+    Raises:
+        CapsynthError: If the scale is not known or no run has a score in distribution.
+    """
+    if scale not in SCALES:
+        raise CapsynthError(f"scale {scale!r} is not known; known scales: {', '.join(SCALES)}")
+    index = index_scores(scores)
+    if not any(name[3] == settings.in_distribution for name in index.runs):
+        raise CapsynthError(
+            f"no run has a score on {settings.in_distribution!r}; evaluate the runs on it or "
+            "change report.in_distribution"
+        )
+    if not settings.shifted:
+        raise CapsynthError("there is no evaluation set but the one in distribution; add one")
+    with paper_style():
+        save_figure(_robustness_figure(index, settings, scale), paths)
+
+
+def _robustness_figure(index: ScoreIndex, settings: ReportSettings, scale: str) -> Figure:
+    panels = settings.shifted
+    columns = min(PANELS_A_ROW, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    figure = new_figure(WIDTH_INCHES, 0.35 + 2.25 * rows)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel().tolist()
+    for position, (axes, eval_set) in enumerate(zip(grid, panels, strict=False)):
+        _robustness_panel(axes, index, settings, eval_set, scale)
+        # The axes of the panel above an empty cell carry the labels that would stand below.
+        if position + columns >= len(panels):
+            axes.set_xlabel(f"{settings.in_distribution}, top-1 (%)")
+            axes.tick_params(labelbottom=True)
+        if position % columns == 0:
+            axes.set_ylabel("shifted set, top-1 (%)")
+    for axes in grid[len(panels) :]:
+        hide(axes)
+    handles = _legend_handles(index, settings)
+    if len(grid) > len(panels):
+        grid[len(panels)].legend(handles=handles, loc="center left", borderaxespad=0.0)
+    else:
+        figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)))
+    return figure
+
+
+def _robustness_panel(
+    axes: Axes, index: ScoreIndex, settings: ReportSettings, eval_set: str, scale: str
+) -> None:
+    axes.set_title(eval_set)
+    seen: list[tuple[float, float]] = []
+    for place, training_set in enumerate(settings.training_sets):
+        colour = PALETTE[place % len(PALETTE)]
+        for dataset, recipe in index.experiments:
+            marker = _marker(index, place, recipe)
+            name = (dataset, training_set, recipe)
+            inside = index.summaries.get((*name, settings.in_distribution, "top1"))
+            outside = index.summaries.get((*name, eval_set, "top1"))
+            if inside is None or outside is None:
+                continue
+            by_seed = {
+                run.seed: run for run in index.runs[(*name, settings.in_distribution, "top1")]
+            }
+            points = [
+                (
+                    _inside(by_seed[run.seed].value, by_seed[run.seed].n, scale),
+                    _inside(run.value, run.n, scale),
+                )
+                for run in index.runs[(*name, eval_set, "top1")]
+                if run.seed in by_seed
+            ]
+            xs, ys = [x for x, _ in points], [y for _, y in points]
+            axes.plot(xs, ys, marker, ms=3, mfc="white", mec=colour, mew=0.7, zorder=2)
+            (x, x_error), (y, y_error) = (_with_error(s, scale) for s in (inside, outside))
+            axes.errorbar(
+                [x], [y], xerr=x_error, yerr=y_error, fmt=marker, ms=5.5, mfc=colour,
+                mec=colour, mew=0.0, ecolor=colour, elinewidth=1.0, zorder=3,
+            )  # fmt: skip
+            seen += [*points, (x - x_error[0][0], y - y_error[0][0])]
+            seen.append((x + x_error[1][0], y + y_error[1][0]))
+    for axis in (axes.xaxis, axes.yaxis):
+        _set_scale(axes, axis.axis_name, scale)
+    if seen:
+        _set_limits(axes, seen, scale)
+    low, high = axes.get_ylim()
+    axes.plot([0.001, 0.999], [0.001, 0.999], ":", color=MUTED, lw=0.9, zorder=1)
+    axes.set_ylim(low, high)
+
+
+def _marker(index: ScoreIndex, place: int, recipe: str) -> str:
+    recipes = sorted({name for _, name in index.experiments})
+    return MARKERS[(place if len(recipes) == 1 else recipes.index(recipe)) % len(MARKERS)]
+
+
+def _with_error(score: Score, scale: str) -> tuple[float, list[list[float]]]:
+    """Return a value and its distances to the bounds, as matplotlib wants them."""
+    low, high = (_inside(bound, score.n, scale) for bound in _bounds(score))
+    value = _inside(score.value, score.n, scale)
+    return value, [[max(0.0, value - low)], [max(0.0, high - value)]]
+
+
+def _set_scale(axes: Axes, name: str, scale: str) -> None:
+    axis = axes.xaxis if name == "x" else axes.yaxis
+    if scale == "logit":
+        (axes.set_xscale if name == "x" else axes.set_yscale)("logit")
+        axis.set_major_locator(FixedLocator(LOGIT_TICKS))
+        axis.set_minor_locator(NullLocator())
+    else:
+        axis.set_major_locator(_round_steps())
+    axis.set_major_formatter(_percent)
+
+
+def _logit(share: float) -> float:
+    return math.log(share / (1.0 - share))
+
+
+def _padded(values: Sequence[float], scale: str) -> tuple[float, float]:
+    """Return limits a twelfth beyond the values, on the axis' own scale."""
+    if scale == "logit":
+        low, high = _logit(min(values)), _logit(max(values))
+        pad = max(0.15, (high - low) / 12)
+        return 1 / (1 + math.exp(pad - low)), 1 / (1 + math.exp(-pad - high))
+    low, high = min(values), max(values)
+    pad = max(0.01, (high - low) / 12)
+    return max(0.0, low - pad), min(1.0, high + pad)
+
+
+def _set_limits(axes: Axes, seen: Sequence[tuple[float, float]], scale: str) -> None:
+    axes.set_xlim(_padded([x for x, _ in seen], scale))
+    axes.set_ylim(_padded([y for _, y in seen], scale))
+
+
+def _legend_handles(index: ScoreIndex, settings: ReportSettings) -> list[Line2D]:
+    recipes = sorted({recipe for _, recipe in index.experiments})
+    several = len(recipes) > 1
+    handles = [
+        _handle(
+            training_set, "o" if several else MARKERS[i % len(MARKERS)], PALETTE[i % len(PALETTE)]
+        )
+        for i, training_set in enumerate(settings.training_sets)
+    ]
+    if several:
+        handles += [
+            _handle(recipe, MARKERS[i % len(MARKERS)], MUTED) for i, recipe in enumerate(recipes)
+        ]
+    return [
+        *handles,
+        _handle("one run (small, open)", "o", "white", edge=MUTED, size=3.0),
+        Line2D([], [], ls=":", color=MUTED, lw=0.9, label="no drop (y = x)"),
+    ]
+
+
+def _handle(label: str, marker: str, colour: str, edge: str = "none", size: float = 6.0) -> Line2D:
+    return Line2D([], [], ls="", marker=marker, ms=size, mfc=colour, mec=edge, mew=0.7, label=label)
+
+
+def plot_class_gains(
+    scores: Sequence[Score],
+    settings: ReportSettings,
+    comparison: tuple[str, str],
+    paths: Sequence[Path],
+) -> None:
+    """Draw the difference in top-1 accuracy of each class between two training sets.
+
+    One panel an evaluation set; classes in the order of their difference in distribution;
+    bars are 95 % intervals of the paired difference. Of more than 40 classes the 20 largest gains
+    and the 20 largest losses are drawn.
+
+    Args:
+        scores: Rows of scores.csv.
+        settings: Names and their order.
+        comparison: The second training set is subtracted from the first.
+        paths: Files to write, .png or .svg.
+
+    Raises:
+        CapsynthError: If the scores hold no such comparison.
+    """
+    index = index_scores(scores)
+    name = f"{comparison[0]} - {comparison[1]}"
+    if not any(key[1] == name for key in index.summaries):
+        raise CapsynthError(
+            f"no scores compare {comparison[0]!r} with {comparison[1]!r}; add the pair to "
+            "report.comparisons and run collect_scores again"
+        )
+    with paper_style():
+        save_figure(_class_gains_figure(index, settings, comparison), paths)
+
+
+def _class_gains_figure(
+    index: ScoreIndex, settings: ReportSettings, comparison: tuple[str, str]
+) -> Figure:
+    name = f"{comparison[0]} - {comparison[1]}"
+    gains: dict[tuple[str, str, str], dict[str, Score]] = {}
+    for (dataset, training_set, recipe, eval_set, metric), score in index.summaries.items():
+        if training_set == name and metric.startswith("top1/"):
+            found = gains.setdefault((dataset, recipe, eval_set), {})
+            found[metric.removeprefix("top1/")] = score
+    pairs = [pair for pair in index.experiments if (*pair, settings.in_distribution) in gains]
+    if not pairs:
+        raise CapsynthError(
+            f"{name}: no run of both training sets on {settings.in_distribution!r}; evaluate them"
+        )
+    reference = gains[(*pairs[0], settings.in_distribution)]
+    classes = sorted(reference, key=lambda class_id: (reference[class_id].value, class_id))
+    if len(classes) > MOST_CLASSES:
+        classes = [*classes[: MOST_CLASSES // 2], *classes[-MOST_CLASSES // 2 :]]
+    panels = [s for s in settings.eval_sets if any((*pair, s) in gains for pair in pairs)]
+    columns = min(PANELS_A_ROW, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    figure = new_figure(WIDTH_INCHES, rows * (0.65 + 0.155 * len(classes)) + 0.3)
+    # All panels share one scale, so that a gain looks the same wherever it is.
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel().tolist()
+    for axes, eval_set in zip(grid, panels, strict=False):
+        axes.set_title(eval_set)
+        axes.axvline(0.0, color=INK, lw=0.8, zorder=1)
+        for offset, pair in zip(_offsets(len(pairs)), pairs, strict=True):
+            place = pairs.index(pair)
+            _gains_panel(axes, gains.get((*pair, eval_set), {}), classes, offset, place)
+    first = grid[0]
+    first.set_yticks(range(len(classes)), classes)
+    first.set_ylim(-0.6, len(classes) - 0.4)
+    first.xaxis.set_major_formatter(_signed_percent)
+    first.xaxis.set_major_locator(_round_steps())
+    for position, axes in enumerate(grid[: len(panels)]):
+        axes.grid(False, axis="y")
+        axes.tick_params(left=False)
+        axes.tick_params(labelbottom=position + columns >= len(panels))
+    for axes in grid[len(panels) :]:
+        hide(axes)
+    figure.supxlabel(
+        f"top-1 accuracy of {comparison[0]} minus {comparison[1]} (percentage points)",
+        fontsize=8,
+        color=INK,
+    )
+    if len(pairs) > 1:
+        handles = [
+            _handle(recipe, MARKERS[i % len(MARKERS)], PALETTE[i % len(PALETTE)])
+            for i, (_, recipe) in enumerate(pairs)
+        ]
+        figure.legend(handles=handles, loc="outside upper right", ncols=min(4, len(handles)))
+    return figure
+
+
+def _offsets(n: int) -> list[float]:
+    """Return vertical places around a class's line, one a recipe."""
+    return [0.0] if n == 1 else [0.5 * (i / (n - 1) - 0.5) for i in range(n)]
+
+
+def _gains_panel(
+    axes: Axes, gains: dict[str, Score], classes: Sequence[str], offset: float, place: int
+) -> None:
+    colour = PALETTE[place % len(PALETTE)]
+    for row, class_id in enumerate(classes):
+        if class_id not in gains:
+            continue
+        score = gains[class_id]
+        low, high = _bounds(score)
+        clear = not low <= 0.0 <= high
+        axes.plot([low, high], [row + offset] * 2, color=colour, lw=1.2, zorder=2)
+        axes.plot(
+            [score.value], [row + offset], MARKERS[place % len(MARKERS)], ms=4.5, mec=colour,
+            mfc=colour if clear else "white", mew=1.0, zorder=3,
+        )  # fmt: skip

@@ -1,0 +1,501 @@
+"""Scores: every metric of every run and evaluation set, with its interval, as one tidy table."""
+
+import csv
+import io
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from capsynth import metrics, statistics
+from capsynth.errors import CapsynthError
+from capsynth.files import write_text
+from capsynth.names import check_name
+from capsynth.predictions import Predictions, read_predictions
+from capsynth.seeding import derive_seed
+
+CORRUPTED_KEY = re.compile(r"(?P<source>.+)\.(?P<corruption>[a-z0-9-]+)-(?P<severity>[1-5])")
+DECIMALS = 6
+
+
+@dataclass(frozen=True)
+class Score:
+    """One row of scores.csv.
+
+    Attributes:
+        dataset: Name of the dataset.
+        training_set: Name of the training set, or ``a - b`` for a difference of two.
+        recipe: Name of the recipe.
+        seed: Training seed; None in rows that summarise over seeds.
+        eval_set: Name of the evaluation set.
+        metric: Name of the metric; ``top1/bat`` is the metric of a part of the evaluation set.
+        value: The metric; accuracies and errors as shares of one.
+        ci_low: Lower bound of its 95 % interval; None for p values.
+        ci_high: Upper bound of its 95 % interval; None for p values.
+        n: Samples of the evaluation set, or of its part, that one run answered.
+    """
+
+    dataset: str
+    training_set: str
+    recipe: str
+    seed: int | None
+    eval_set: str
+    metric: str
+    value: float
+    ci_low: float | None
+    ci_high: float | None
+    n: int
+
+
+@dataclass(frozen=True, order=True)
+class RunName:
+    """Names of a run."""
+
+    training_set: str
+    recipe: str
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class EvalSetSamples:
+    """What all runs share that answered one evaluation set; arrays of shape (n,).
+
+    Attributes:
+        dataset: Name of the dataset.
+        eval_set: Name of the evaluation set.
+        class_ids: The classes.
+        keys: Key of every sample, in ascending order.
+        targets: Index of the true class of every sample.
+    """
+
+    dataset: str
+    eval_set: str
+    class_ids: tuple[str, ...]
+    keys: npt.NDArray[np.str_]
+    targets: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Measure:
+    """A metric of a part of an evaluation set.
+
+    Attributes:
+        name: As it stands in scores.csv.
+        metric: How it is computed.
+        rows: The samples it is computed of.
+    """
+
+    name: str
+    metric: metrics.Metric
+    rows: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Replicated:
+    """Metrics and their bootstrap replicates.
+
+    Attributes:
+        values: Shape (metrics,).
+        replicates: Shape (draws, metrics).
+    """
+
+    values: npt.NDArray[np.floating]
+    replicates: npt.NDArray[np.floating]
+
+
+def collect_scores(
+    paths: Iterable[Path], comparisons: Sequence[Sequence[str]], draws: int
+) -> list[Score]:
+    """Return the scores of all runs, their summaries over seeds, and the comparisons.
+
+    Intervals are 95 % percentile intervals. A run's resamples images within class; a summary's
+    resamples training seeds as well, with one draw of images for all seeds; a comparison's
+    subtracts two summaries draw by draw (``statistics`` gives design and sources). P values
+    come from the exact sign-flip test on images, right answers summed over the seeds that
+    both training sets have; ``p_holm`` corrects them over all evaluation sets and comparisons
+    of the result.
+
+    Args:
+        paths: Files of predictions, in any order.
+        comparisons: Pairs of training sets; the second is subtracted from the first.
+        draws: Bootstrap replicates.
+
+    Raises:
+        CapsynthError: If runs of one evaluation set answered different samples, a run
+            occurs twice, or a comparison names a training set that no run has.
+    """
+    groups: dict[tuple[str, str], EvalSetSamples] = {}
+    scored: dict[tuple[str, str], dict[RunName, metrics.SampleScores]] = defaultdict(dict)
+    for path in paths:
+        predictions = read_predictions(path)
+        order = np.argsort(predictions.keys, kind="stable")
+        samples = EvalSetSamples(
+            predictions.dataset,
+            predictions.eval_set,
+            predictions.class_ids,
+            predictions.keys[order],
+            predictions.target[order],
+        )
+        group = (predictions.dataset, predictions.eval_set)
+        _check_same_samples(path, groups.setdefault(group, samples), samples)
+        _add_run(path, scored[group], predictions, order)
+    known = sorted({run.training_set for runs in scored.values() for run in runs})
+    for name in (name for pair in comparisons for name in pair):
+        check_name("training set in comparisons", name, known)
+    rows: list[Score] = []
+    for group, samples in sorted(groups.items()):
+        rows += _score_eval_set(samples, scored[group], comparisons, draws)
+    return sorted(_with_holm(rows), key=_place)
+
+
+def _add_run(
+    path: Path,
+    runs: dict[RunName, metrics.SampleScores],
+    predictions: Predictions,
+    order: npt.NDArray[np.integer],
+) -> None:
+    run = RunName(predictions.training_set, predictions.recipe, predictions.seed)
+    if run in runs:
+        raise CapsynthError(
+            f"{path}: {run.training_set}, {run.recipe}, seed {run.seed} on "
+            f"{predictions.eval_set} is given twice; give each run once"
+        )
+    scores = metrics.score_samples(
+        predictions.probabilities, predictions.prediction, predictions.target
+    )
+    runs[run] = scores.take(order)
+
+
+def _check_same_samples(path: Path, first: EvalSetSamples, other: EvalSetSamples) -> None:
+    same = (
+        first.class_ids == other.class_ids
+        and np.array_equal(first.keys, other.keys)
+        and np.array_equal(first.targets, other.targets)
+    )
+    if not same:
+        raise CapsynthError(
+            f"{path}: answers other samples than the other runs on {first.eval_set!r}; "
+            "evaluate all runs on the same packed evaluation set"
+        )
+
+
+def sources_of(keys: Sequence[str]) -> tuple[list[str], list[tuple[str, str]] | None]:
+    """Return the source of every key and, in corruption sets, its corruption and severity.
+
+    A set is a corruption set if all its keys are ``{source}.{corruption}-{severity}``. Elsewhere
+    every sample is its own source.
+    """
+    found = [CORRUPTED_KEY.fullmatch(key) for key in keys]
+    matches = [match for match in found if match is not None]
+    if len(matches) < len(keys):
+        return list(keys), None
+    return (
+        [match["source"] for match in matches],
+        [(match["corruption"], match["severity"]) for match in matches],
+    )
+
+
+def measures_of(
+    samples: EvalSetSamples, corruptions: Sequence[tuple[str, str]] | None
+) -> list[Measure]:
+    """Return what is measured on an evaluation set: the set, its classes, its corruptions.
+
+    Raises:
+        CapsynthError: If a class has the name of a corruption, so that two rows would share one.
+    """
+    everything = np.arange(len(samples.keys))
+    found = [
+        Measure(name, metric, everything)
+        for name, metric in metrics.METRICS.items()
+        if len(samples.class_ids) > metric.classes_above
+    ]
+    top1, error = metrics.METRICS["top1"], metrics.Metric(metrics.error)
+    for index, class_id in enumerate(samples.class_ids):
+        rows = np.flatnonzero(samples.targets == index)
+        if len(rows):
+            found.append(Measure(f"top1/{class_id}", top1, rows))
+    if corruptions is not None:
+        kinds = np.array([kind for kind, _ in corruptions])
+        levels = np.array([f"{kind}-{severity}" for kind, severity in corruptions])
+        for kind in np.unique(kinds):
+            found.append(Measure(f"top1/{kind}", top1, np.flatnonzero(kinds == kind)))
+        for level in np.unique(levels):
+            found.append(Measure(f"error/{level}", error, np.flatnonzero(levels == level)))
+    for name, count in Counter(measure.name for measure in found).items():
+        if count > 1:
+            raise CapsynthError(
+                f"{samples.eval_set}: {name!r} is both a class and a corruption; rename the class"
+            )
+    return found
+
+
+def _score_eval_set(
+    samples: EvalSetSamples,
+    runs: dict[RunName, metrics.SampleScores],
+    comparisons: Sequence[Sequence[str]],
+    draws: int,
+) -> list[Score]:
+    sources, corruptions = sources_of(samples.keys.tolist())
+    measures = measures_of(samples, corruptions)
+    design = statistics.image_design([samples.class_ids[t] for t in samples.targets], sources)
+    replicated = _replicate(samples, runs, measures, design, draws)
+    rows = [
+        row
+        for run, result in replicated.items()
+        for row in _rows(samples, run.training_set, run.recipe, run.seed, measures, result)
+    ]
+    seeds: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for run in sorted(runs):
+        seeds[run.training_set, run.recipe].append(run.seed)
+    for (training_set, recipe), its_seeds in seeds.items():
+        summary = _summarise(samples.dataset, replicated, training_set, recipe, its_seeds, measures)
+        rows += _rows(samples, training_set, recipe, None, measures, summary)
+    for first, second in comparisons:
+        for recipe in sorted({recipe for _, recipe in seeds}):
+            both = sorted(
+                set(seeds.get((first, recipe), [])) & set(seeds.get((second, recipe), []))
+            )
+            if both:
+                rows += _compare(
+                    samples, runs, replicated, measures, design, (first, second), recipe, both
+                )
+    return rows
+
+
+def _replicate(
+    samples: EvalSetSamples,
+    runs: dict[RunName, metrics.SampleScores],
+    measures: Sequence[Measure],
+    design: statistics.ImageDesign,
+    draws: int,
+) -> dict[RunName, Replicated]:
+    """Return the metrics of every run and their replicates under one draw of images for all."""
+    seed = derive_seed("bootstrap", "images", samples.dataset, samples.eval_set)
+    blocks: dict[RunName, list[npt.NDArray[np.floating]]] = defaultdict(list)
+    for weights in statistics.image_weights(design, draws, seed):
+        parts = [weights[:, measure.rows] for measure in measures]
+        for run, scores in runs.items():
+            blocks[run].append(_measure(measures, scores, parts))
+    ones = [np.ones((1, len(measure.rows))) for measure in measures]
+    return {
+        run: Replicated(_measure(measures, scores, ones)[0], np.concatenate(blocks[run]))
+        for run, scores in runs.items()
+    }
+
+
+def _measure(
+    measures: Sequence[Measure],
+    scores: metrics.SampleScores,
+    weights: Sequence[npt.NDArray[np.floating]],
+) -> npt.NDArray[np.floating]:
+    """Return the measures under weights of their samples: shape (draws, measures)."""
+    columns = [
+        measure.metric.function(scores.take(measure.rows), its_weights)
+        for measure, its_weights in zip(measures, weights, strict=True)
+    ]
+    return np.stack(columns, axis=1)
+
+
+def _summarise(
+    dataset: str,
+    replicated: dict[RunName, Replicated],
+    training_set: str,
+    recipe: str,
+    seeds: Sequence[int],
+    measures: Sequence[Measure],
+) -> Replicated:
+    """Return the means over seeds and their replicates.
+
+    The draw of seeds depends on their number and the dataset only, so that training sets are
+    compared under the same resampled seeds.
+    """
+    its_runs = [replicated[RunName(training_set, recipe, seed)] for seed in seeds]
+    replicates = np.stack([run.replicates for run in its_runs])
+    chosen = statistics.seed_draws(
+        len(seeds), replicates.shape[1], derive_seed("bootstrap", "seeds", dataset, len(seeds))
+    )
+    values = np.mean([run.values for run in its_runs], axis=0)
+    return Replicated(values, statistics.over_seeds(replicates, chosen))
+
+
+def _compare(
+    samples: EvalSetSamples,
+    runs: dict[RunName, metrics.SampleScores],
+    replicated: dict[RunName, Replicated],
+    measures: Sequence[Measure],
+    design: statistics.ImageDesign,
+    pair: tuple[str, str],
+    recipe: str,
+    seeds: Sequence[int],
+) -> list[Score]:
+    first, second = (
+        _summarise(samples.dataset, replicated, name, recipe, seeds, measures) for name in pair
+    )
+    difference = Replicated(first.values - second.values, first.replicates - second.replicates)
+    name = f"{pair[0]} - {pair[1]}"
+    rows = [
+        row
+        for row in _rows(samples, name, recipe, None, measures, difference)
+        if row.metric.split("/")[0] == "top1"
+    ]
+    right = np.zeros(len(samples.keys), dtype=np.int64)
+    for seed in seeds:
+        right += runs[RunName(pair[0], recipe, seed)].correct
+        right -= runs[RunName(pair[1], recipe, seed)].correct
+    of_units = np.zeros(int(design.unit.max()) + 1, dtype=np.int64)
+    np.add.at(of_units, design.unit, right)
+    p_value = statistics.sign_flip_p_value(of_units)
+    return [*rows, _without_interval(rows[0], "p_value", p_value, len(samples.keys))]
+
+
+def _without_interval(row: Score, metric: str, value: float, n: int) -> Score:
+    return replace(row, metric=metric, value=value, ci_low=None, ci_high=None, n=n)
+
+
+def _rows(
+    samples: EvalSetSamples,
+    training_set: str,
+    recipe: str,
+    seed: int | None,
+    measures: Sequence[Measure],
+    result: Replicated,
+) -> list[Score]:
+    replicates = result.replicates.copy()
+    for column, measure in enumerate(measures):
+        if not measure.metric.is_mean:
+            replicates[:, column] = statistics.centred(replicates[:, column], result.values[column])
+    low, high = statistics.interval(replicates)
+    return [
+        Score(
+            samples.dataset,
+            training_set,
+            recipe,
+            seed,
+            samples.eval_set,
+            measure.name,
+            float(result.values[column]),
+            float(low[column]),
+            float(high[column]),
+            len(measure.rows),
+        )
+        for column, measure in enumerate(measures)
+    ]
+
+
+def _with_holm(rows: list[Score]) -> list[Score]:
+    """Return the rows with one ``p_holm`` for every ``p_value``."""
+    tests = [row for row in rows if row.metric == "p_value"]
+    corrected = statistics.holm([row.value for row in tests])
+    return rows + [
+        _without_interval(row, "p_holm", float(value), row.n)
+        for row, value in zip(tests, corrected, strict=True)
+    ]
+
+
+def _place(row: Score) -> tuple[str, str, str, int, str, str]:
+    seed = -1 if row.seed is None else row.seed
+    return (row.dataset, row.training_set, row.recipe, seed, row.eval_set, row.metric)
+
+
+def _text(value: float | None) -> str:
+    """Return a number with six decimals; adding zero turns -0.0 into 0.0."""
+    return "" if value is None else repr(round(value, DECIMALS) + 0.0)
+
+
+def write_scores(path: Path, rows: Iterable[Score]) -> None:
+    """Write scores as CSV, atomically; p values below the last decimal are rounded up to it."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([field.name for field in fields(Score)])
+    for row in rows:
+        *names, seed, eval_set, metric, value, low, high, n = astuple(row)
+        if metric in ("p_value", "p_holm"):
+            value = max(value, 10.0**-DECIMALS)
+        writer.writerow(
+            [
+                *names,
+                "" if seed is None else seed,
+                eval_set,
+                metric,
+                _text(value),
+                _text(low),
+                _text(high),
+                n,
+            ]
+        )
+    write_text(path, out.getvalue())
+
+
+def read_scores(path: Path) -> list[Score]:
+    """Read scores.csv.
+
+    Raises:
+        CapsynthError: If the file does not exist, has other columns or a value is no number.
+    """
+    if not path.exists():
+        raise CapsynthError(f"{path} does not exist; run collect_scores first")
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        expected = [field.name for field in fields(Score)]
+        if reader.fieldnames != expected:
+            raise CapsynthError(
+                f"{path}: has columns {reader.fieldnames}, not {expected}; run collect_scores again"
+            )
+        try:
+            return [_score(row) for row in reader]
+        except (TypeError, ValueError) as error:
+            raise CapsynthError(
+                f"{path}:{reader.line_num}: {error}; run collect_scores again"
+            ) from error
+
+
+def _score(row: dict[str, str]) -> Score:
+    return Score(
+        row["dataset"],
+        row["training_set"],
+        row["recipe"],
+        int(row["seed"]) if row["seed"] else None,
+        row["eval_set"],
+        row["metric"],
+        float(row["value"]),
+        float(row["ci_low"]) if row["ci_low"] else None,
+        float(row["ci_high"]) if row["ci_high"] else None,
+        int(row["n"]),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreIndex:
+    """Scores by name, for tables and figures.
+
+    Attributes:
+        summaries: Rows over seeds by (dataset, training_set, recipe, eval_set, metric).
+        runs: Rows of single runs by the same names, seeds ascending.
+    """
+
+    summaries: dict[tuple[str, str, str, str, str], Score]
+    runs: dict[tuple[str, str, str, str, str], list[Score]]
+
+    @property
+    def experiments(self) -> list[tuple[str, str]]:
+        """The pairs of dataset and recipe, sorted."""
+        return sorted({(name[0], name[2]) for name in self.runs})
+
+
+def index_scores(rows: Iterable[Score]) -> ScoreIndex:
+    """Return the scores by name."""
+    summaries: dict[tuple[str, str, str, str, str], Score] = {}
+    runs: dict[tuple[str, str, str, str, str], list[Score]] = defaultdict(list)
+    for row in rows:
+        name = (row.dataset, row.training_set, row.recipe, row.eval_set, row.metric)
+        if row.seed is None:
+            summaries[name] = row
+        else:
+            runs[name].append(row)
+    for found in runs.values():
+        found.sort(key=lambda row: row.seed or 0)
+    return ScoreIndex(summaries, dict(runs))

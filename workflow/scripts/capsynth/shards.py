@@ -1,0 +1,248 @@
+"""Class shards: WebDataset tars with a manifest that says where each image lies.
+
+A shard is two files. The tar holds, for every image, ``{key}.{extension}``, ``{key}.json`` and
+``{key}.cls``, uncompressed and with constant headers, so equal samples give equal bytes. The
+manifest is JSON Lines, one record a sample in tar order, rejected samples included; ``offset`` and
+``size`` let a reader fetch any image without a scan of the tar.
+"""
+
+import hashlib
+import io
+import tarfile
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from PIL import Image
+
+from capsynth.errors import CapsynthError
+from capsynth.files import atomic_path, dump_json, read_json_lines, write_json_lines
+from capsynth.seeding import bucket
+
+OK = "ok"
+REJECTED = "rejected"
+
+
+@dataclass(frozen=True)
+class ShardRecord:
+    """One line of a manifest.
+
+    Attributes:
+        key: Name of the sample, unique within its dataset and variant.
+        class_id: Class of the sample.
+        class_index: Position of the class in the dataset's list of classes.
+        index: Position of the sample within its class, over all parts; with the class it seeds
+            the noise of synthetic images.
+        status: ``ok``, or ``rejected`` with a ``reason``; rejected samples have no image.
+        extension: ``png`` or ``jpg``.
+        offset: First byte of the image in the tar.
+        size: Bytes of the image.
+        sha256: Hex digest of the image's bytes.
+        fingerprint: Fingerprint of the configuration that made the sample.
+        source_key: Key of the real image that a synthetic one descends from.
+        prompt: Prompt of a synthetic image.
+        seed: Seed of the initial noise of a synthetic image.
+        reason: Why a sample was rejected.
+    """
+
+    key: str
+    class_id: str
+    class_index: int
+    index: int
+    status: str
+    fingerprint: str
+    extension: str | None = None
+    offset: int | None = None
+    size: int | None = None
+    sha256: str | None = None
+    source_key: str | None = None
+    prompt: str | None = None
+    seed: int | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A record and its image's encoded bytes; None for a rejected sample."""
+
+    record: ShardRecord
+    image: bytes | None
+
+
+def part_of(key: str, parts_per_class: int) -> int:
+    """Return the part of its class that ``key`` belongs to: stable as other images come and go."""
+    return bucket(key, parts_per_class)
+
+
+def shard_name(class_id: str, part: int) -> str:
+    """Return the name of a class shard: ``{class_id}-{part}``."""
+    return f"{class_id}-{part}"
+
+
+def split_shard_name(shard: str) -> tuple[str, int]:
+    """Return the class and part of a shard's name."""
+    class_id, _, part = shard.rpartition("-")
+    return class_id, int(part)
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> int:
+    """Append a member with constant headers and return the offset of its data."""
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    info.mode = 0o644
+    tar.addfile(info, io.BytesIO(data))
+    blocks = -(-len(data) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+    return int(tar.offset) - blocks
+
+
+def write_shard(tar_path: Path, manifest_path: Path, samples: Iterable[Sample]) -> int:
+    """Write ``samples`` as a tar and its manifest, each atomically; return their number.
+
+    Raises:
+        CapsynthError: If a key occurs twice or the samples' fingerprints differ.
+    """
+    records: list[ShardRecord] = []
+    with atomic_path(tar_path) as temporary:
+        with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
+            for sample in samples:
+                records.append(_write_sample(tar, sample))
+        check_records(tar_path, records)
+    write_json_lines(manifest_path, (_row(record) for record in records))
+    return len(records)
+
+
+def _write_sample(tar: tarfile.TarFile, sample: Sample) -> ShardRecord:
+    record, image = sample.record, sample.image
+    if image is None:
+        return record
+    name = f"{record.key}.{record.extension}"
+    offset = _add(tar, name, image)
+    stored = ShardRecord(
+        **{
+            **asdict(record),
+            "offset": offset,
+            "size": len(image),
+            "sha256": hashlib.sha256(image).hexdigest(),
+        }
+    )
+    about = {k: v for k, v in _row(stored).items() if k not in ("offset", "size")}
+    _add(tar, f"{record.key}.json", dump_json(about).encode())
+    _add(tar, f"{record.key}.cls", str(record.class_index).encode())
+    return stored
+
+
+def _row(record: ShardRecord) -> dict[str, object]:
+    return {name: value for name, value in asdict(record).items() if value is not None}
+
+
+def check_records(path: Path, records: Sequence[ShardRecord]) -> None:
+    """Raise CapsynthError if keys repeat or fingerprints are mixed."""
+    seen: set[str] = set()
+    for record in records:
+        if record.key in seen:
+            raise CapsynthError(f"{path}: key {record.key!r} occurs twice; rename one image")
+        seen.add(record.key)
+    fingerprints = sorted({record.fingerprint for record in records})
+    if len(fingerprints) > 1:
+        raise CapsynthError(
+            f"{path}: made by different configurations ({', '.join(fingerprints)}); "
+            "delete it and run again"
+        )
+
+
+def read_manifest(path: Path) -> list[ShardRecord]:
+    """Read a shard's manifest.
+
+    Raises:
+        CapsynthError: If a line has unknown or missing fields, or if fingerprints are mixed.
+    """
+    known = {field.name for field in fields(ShardRecord)}
+    records = []
+    for number, row in enumerate(read_json_lines(path), start=1):
+        if unknown := sorted(set(row) - known):
+            raise CapsynthError(f"{path}:{number}: unknown field {unknown[0]!r}; make it anew")
+        try:
+            records.append(ShardRecord(**row))
+        except TypeError as error:
+            raise CapsynthError(f"{path}:{number}: {error}; make it anew") from error
+    check_records(path, records)
+    return records
+
+
+def usable(records: Iterable[ShardRecord]) -> list[ShardRecord]:
+    """Return the records that have an image."""
+    return [record for record in records if record.status == OK]
+
+
+class ShardReader:
+    """Random access to the images of one shard.
+
+    The tar is opened at the first read, in the process that reads, so a reader may be sent to
+    worker processes.
+    """
+
+    def __init__(self, tar_path: Path) -> None:
+        self.tar_path = tar_path
+        self._file: BinaryIO | None = None
+
+    def read_bytes(self, record: ShardRecord) -> bytes:
+        """Return the encoded image of ``record``.
+
+        Raises:
+            CapsynthError: If the record has no image or the tar ends before the image does.
+        """
+        if record.offset is None or record.size is None:
+            raise CapsynthError(f"{self.tar_path}: {record.key!r} has no image: {record.reason}")
+        if self._file is None:
+            self._file = self.tar_path.open("rb")
+        self._file.seek(record.offset)
+        data = self._file.read(record.size)
+        if len(data) != record.size:
+            raise CapsynthError(
+                f"{self.tar_path}: ends inside {record.key!r}; delete it and run again"
+            )
+        return data
+
+    def read_image(self, record: ShardRecord) -> Image.Image:
+        """Return the decoded image of ``record`` as RGB."""
+        return decode_image(self.read_bytes(record))
+
+    def close(self) -> None:
+        """Close the tar."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"tar_path": self.tar_path, "_file": None}
+
+
+def decode_image(data: bytes) -> Image.Image:
+    """Decode an image to RGB."""
+    with Image.open(io.BytesIO(data)) as image:
+        return image.convert("RGB")
+
+
+def encode_image(image: Image.Image, extension: str) -> bytes:
+    """Encode an image: lossless PNG, or JPEG of quality 95 without chroma subsampling."""
+    buffer = io.BytesIO()
+    if extension == "png":
+        image.save(buffer, "PNG", compress_level=6)
+    elif extension == "jpg":
+        image.save(buffer, "JPEG", quality=95, subsampling=0)
+    else:
+        raise CapsynthError(f"image format {extension!r} is not known; known formats: png, jpg")
+    return buffer.getvalue()

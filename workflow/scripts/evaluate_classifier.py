@@ -1,0 +1,38 @@
+"""Evaluate one classifier on one evaluation set."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from capsynth import cli
+from capsynth.evaluation import RunName, evaluate_classifier
+from capsynth.settings import settings_from_json
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--name", required=True, help="JSON of evaluation.RunName")
+    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--tar", type=Path, required=True)
+    parser.add_argument("--manifest", type=Path, required=True)
+    parser.add_argument("--batch-size", type=int, default=100)
+    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    args = parser.parse_args(argv)
+    cli.set_threads(args.threads)
+    evaluate_classifier(
+        settings_from_json(RunName, args.name),
+        args.checkpoint,
+        args.tar,
+        args.manifest,
+        args.batch_size,
+        args.workers,
+        args.output,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

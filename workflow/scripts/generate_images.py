@@ -1,0 +1,30 @@
+"""Draw the images of one variant and class shard."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from capsynth import cli
+from capsynth.generation import GeneratorSettings, generate_shard
+from capsynth.settings import settings_from_json
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--settings", required=True, help="JSON of generation.GeneratorSettings")
+    parser.add_argument("--model-mark", required=True, help="name of the model's weights")
+    parser.add_argument("--prompts", type=Path, required=True)
+    parser.add_argument("--extension", choices=["png", "jpg"], required=True)
+    parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--tar", type=Path, required=True)
+    parser.add_argument("--manifest", type=Path, required=True)
+    args = parser.parse_args(argv)
+    cli.set_threads(args.threads)
+    settings = settings_from_json(GeneratorSettings, args.settings)
+    generate_shard(settings, args.prompts, args.extension, args.tar, args.manifest, args.model_mark)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

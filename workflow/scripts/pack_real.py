@@ -1,0 +1,43 @@
+"""Pack the real images of one class shard."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from capsynth import cli
+from capsynth.packing import ImageFormat, pack_class_shard
+from capsynth.settings import settings_from_json
+from capsynth.shards import split_shard_name
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, required=True, help="class folder")
+    parser.add_argument("--shard", required=True, help="{class_id}-{part}")
+    parser.add_argument("--class-index", type=int, required=True)
+    parser.add_argument("--parts-per-class", type=int, required=True)
+    parser.add_argument("--format", required=True, help="JSON of packing.ImageFormat")
+    parser.add_argument("--source-token", required=True, help="see datasets.folder.source_token")
+    parser.add_argument("--tar", type=Path, required=True)
+    parser.add_argument("--manifest", type=Path, required=True)
+    parser.add_argument("--index", type=Path, required=True, help="index of the source files")
+    args = parser.parse_args(argv)
+    class_id, part = split_shard_name(args.shard)
+    pack_class_shard(
+        args.folder,
+        class_id,
+        args.class_index,
+        part,
+        args.parts_per_class,
+        settings_from_json(ImageFormat, args.format),
+        args.source_token,
+        args.tar,
+        args.manifest,
+        args.index,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

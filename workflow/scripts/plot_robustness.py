@@ -1,0 +1,28 @@
+"""Plot accuracy out of distribution against accuracy in distribution."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from capsynth import cli
+from capsynth.reporting.figures import SCALES, plot_robustness
+from capsynth.reporting.scores import read_scores
+from capsynth.reporting.settings import ReportSettings
+from capsynth.settings import settings_from_json
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scores", type=Path, required=True)
+    parser.add_argument("--config-json", required=True, help="JSON of settings.ReportSettings")
+    parser.add_argument("--scale", choices=SCALES, default="linear")
+    parser.add_argument("--output", type=Path, nargs="+", required=True, help=".png and .svg files")
+    args = parser.parse_args(argv)
+    settings = settings_from_json(ReportSettings, args.config_json)
+    plot_robustness(read_scores(args.scores), settings, args.scale, args.output)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

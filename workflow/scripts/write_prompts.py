@@ -1,0 +1,39 @@
+"""Write the prompts of one variant and class shard."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from capsynth import cli
+from capsynth.prompting import PromptSettings, write_prompts
+from capsynth.settings import settings_from_json
+from capsynth.shards import split_shard_name
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--settings", required=True, help="JSON of prompting.PromptSettings")
+    parser.add_argument("--shard", required=True, help="{class_id}-{part}")
+    parser.add_argument("--class-name", required=True)
+    parser.add_argument("--class-index", type=int, required=True)
+    parser.add_argument("--parts-per-class", type=int, required=True)
+    parser.add_argument("--captions", type=Path, help="JSON Lines of captioning.CaptionRecord")
+    parser.add_argument("--output", type=Path, required=True)
+    args = parser.parse_args(argv)
+    class_id, part = split_shard_name(args.shard)
+    write_prompts(
+        settings_from_json(PromptSettings, args.settings),
+        class_id,
+        args.class_name,
+        args.class_index,
+        part,
+        args.parts_per_class,
+        args.captions,
+        args.output,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
