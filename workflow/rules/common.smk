@@ -1,4 +1,5 @@
 # Config check, names and helpers. Runs again in every cluster job: nothing heavy is imported.
+import itertools
 import shlex
 import sys
 from pathlib import Path

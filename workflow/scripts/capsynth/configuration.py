@@ -434,6 +434,8 @@ def _references(config: Any) -> Iterator[tuple[KeyPath, Any, str]]:
     for row, pair in enumerate(_list(report, "comparisons")):
         for column, name in enumerate(pair if isinstance(pair, list) else ()):
             yield ("report", "comparisons", row, column), name, "training_sets"
+    for index, name in enumerate(_list(_section(report, "gallery"), "variants")):
+        yield ("report", "gallery", "variants", index), name, "variants"
 
 
 def _check_references(config: Any) -> Iterator[str]:

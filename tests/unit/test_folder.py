@@ -1,0 +1,80 @@
+"""Source folders: what counts as a change of a class folder, and what does not."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from capsynth.datasets.folder import NEVER_PACKED, list_images, source_token, write_index
+from capsynth.errors import CapsynthError
+
+
+@pytest.fixture
+def packed(tmp_path: Path, draw_folder: Callable[..., Path]) -> tuple[dict[str, Path], Path]:
+    folders = {"bat": draw_folder(tmp_path / "bat", 3)}
+    index = tmp_path / "index.json"
+    write_index(index, folders, NEVER_PACKED)
+    return folders, index
+
+
+def test_before_the_first_packing_nothing_is_read(tmp_path: Path) -> None:
+    assert source_token({"bat": tmp_path / "no"}, tmp_path / "none.json") == NEVER_PACKED
+
+
+def test_a_folder_that_did_not_change_keeps_its_token(
+    packed: tuple[dict[str, Path], Path],
+) -> None:
+    assert source_token(*packed) == NEVER_PACKED
+
+
+def test_the_same_bytes_with_another_time_are_no_change(
+    packed: tuple[dict[str, Path], Path],
+) -> None:
+    folders, index = packed
+    image = folders["bat"] / "bat_000001.png"
+    copy = image.with_suffix(".bak")
+    shutil.copy(image, copy)
+    os.replace(copy, image)
+    os.utime(image, (1, 1))
+    assert source_token(folders, index) == NEVER_PACKED
+
+
+@pytest.mark.parametrize("change", ["add", "remove", "rename", "rewrite", "truncate"])
+def test_other_names_or_bytes_are_a_change(
+    packed: tuple[dict[str, Path], Path], change: str
+) -> None:
+    folders, index = packed
+    image = folders["bat"] / "bat_000001.png"
+    other = folders["bat"] / "bat_000002.png"
+    if change == "add":
+        shutil.copy(image, folders["bat"] / "new.png")
+    elif change == "remove":
+        image.unlink()
+    elif change == "rename":
+        image.rename(folders["bat"] / "new.png")
+    elif change == "rewrite":
+        image.write_bytes(other.read_bytes())
+    else:
+        image.write_bytes(image.read_bytes()[:100])
+    token = source_token(folders, index)
+    assert token != NEVER_PACKED
+    write_index(index, folders, token)
+    assert source_token(folders, index) == token
+
+
+def test_files_that_are_no_images_are_left_out(packed: tuple[dict[str, Path], Path]) -> None:
+    folders, index = packed
+    (folders["bat"] / "notes.txt").write_text("x")
+    assert [f.name for f in list_images(folders["bat"])] == [
+        f"bat_{i:06d}.png" for i in range(3)
+    ]
+    assert source_token(folders, index) == NEVER_PACKED
+
+
+def test_a_missing_or_empty_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CapsynthError, match=r"no/bat does not exist; create it"):
+        list_images(tmp_path / "no" / "bat")
+    with pytest.raises(CapsynthError, match="holds no image"):
+        list_images(tmp_path)

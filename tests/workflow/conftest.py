@@ -1,0 +1,123 @@
+"""A finished tiny experiment in a folder of its own, and what a dry run of it would do."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+PARTS = ("Snakefile", "workflow", "profiles", "envs")
+JOB = re.compile(r"^(?:local)?(?:rule|checkpoint) (?P<rule>\w+):$")
+WILDCARDS = re.compile(r"^ +wildcards: (?P<values>.+)$")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A checkout with a finished experiment.
+
+    Attributes:
+        folder: The checkout.
+        config: Its configuration.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+
+    def snakemake(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run Snakemake in the checkout."""
+        tools = Path(sys.executable).parent
+        environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith("SNAKEMAKE")},
+            "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}",
+            "HF_HUB_OFFLINE": "1",
+        }
+        return subprocess.run(
+            ["snakemake", "--cores", "2", *words],
+            cwd=self.folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+
+    def owed(self) -> set[str]:
+        """Return the jobs of a dry run, as ``rule`` or ``rule(wildcard values)``."""
+        done = self.snakemake("-n")
+        assert done.returncode == 0, done.stdout + done.stderr
+        jobs: list[str] = []
+        for line in (done.stdout + done.stderr).splitlines():
+            if match := JOB.match(line):
+                jobs.append(match["rule"])
+            elif match := WILDCARDS.match(line):
+                values = [pair.split("=")[1] for pair in match["values"].split(", ")]
+                jobs[-1] = f"{jobs[-1]}({', '.join(v for v in values if v != 'openmoji')})"
+        return set(jobs) - {"all"}
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        """Replace the configuration."""
+        (self.folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+
+
+@pytest.fixture(scope="session")
+def checkout(
+    repository: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[], Path]:
+    """``checkout()`` copies what a run needs of the repository, models and config aside."""
+
+    def make() -> Path:
+        folder = tmp_path_factory.mktemp("checkout")
+        for name in PARTS:
+            source = repository / name
+            if source.is_dir():
+                ignore = shutil.ignore_patterns("__pycache__")
+                shutil.copytree(source, folder / name, ignore=ignore)
+            else:
+                shutil.copy(source, folder / name)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_experiment(
+    repository: Path, checkout: Callable[[], Path], tiny_captioner: Path, tiny_generator: Path
+) -> Experiment:
+    """The tiny experiment, run to its end."""
+    folder = checkout()
+    shutil.copytree(tiny_captioner, folder / "models" / "tiny-captioner")
+    shutil.copytree(tiny_generator, folder / "models" / "tiny-generator")
+    text = (repository / "tests" / "configs" / "tiny.yaml").read_text()
+    experiment = Experiment(folder, yaml.safe_load(text))
+    experiment.write_config(experiment.config)
+    tools = Path(sys.executable).parent
+    done = subprocess.run(
+        [sys.executable, "workflow/scripts/warm.py", "serve", "--", "snakemake", "--cores", "2"],
+        cwd=folder,
+        env={
+            **os.environ,
+            "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}",
+            "HF_HUB_OFFLINE": "1",
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    return experiment
+
+
+@pytest.fixture
+def experiment(tiny_experiment: Experiment) -> Iterator[Experiment]:
+    """The finished experiment; whatever a test changes in it is put back."""
+    folder = tiny_experiment.folder
+    keep = folder.with_name(f"{folder.name}-keep")
+    # Copies keep their times: to Snakemake the folder is afterwards as it was before.
+    shutil.copytree(folder, keep, symlinks=True)
+    yield tiny_experiment
+    shutil.rmtree(folder)
+    keep.rename(folder)
