@@ -127,7 +127,10 @@ SCRIPTS = {
     "looks at its process": "import os, signal, tempfile\nprint(os.getcwd(), sorted(os.environ))\n"
     "print([signal.getsignal(n) for n in (2, 15, 17, 1, 13)], signal.pthread_sigmask(0, []))\n"
     "print(sorted(os.listdir('/proc/self/fd')), tempfile.gettempdir(), os.nice(0))",
-    "leaves a file open": "f = open('left.txt', 'w')\nf.write('all of it')",
+    "leaves a file open": "class Keep:\n    file = open('left.txt', 'w')\n"
+    "Keep.file.write('all of it')",
+    "has an object with a last word": "class Last:\n    def __del__(self):\n        print('gone')\n"
+    "one = Last()\none.itself = one",
     "has a last word": "import atexit\natexit.register(print, 'last')\nprint('first')",
     "fails at its last word": "import atexit, sys\nclass Last:\n"
     "    def __call__(self):\n        1 / 0\n    def __repr__(self):\n        return 'Last'\n"
@@ -244,15 +247,17 @@ def test_descriptors_of_another_job_do_not_leak(
     assert finish(other, "\n")[1] == "[0, 1, 2, 3]\n"
 
 
+COUNT = (
+    "import os\nserver = os.getppid()\n"
+    "children = open(f'/proc/{server}/task/{server}/children').read().split()\n"
+    "print(children == [str(os.getpid())], len(os.listdir(f'/proc/{server}/fd')))"
+)
+
+
 def test_twenty_jobs_leave_no_zombies_and_no_descriptors(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
-    script = write(
-        tmp_path,
-        "import os\nserver = os.getppid()\n"
-        "children = open(f'/proc/{server}/task/{server}/children').read().split()\n"
-        "print(children == [str(os.getpid())], len(os.listdir(f'/proc/{server}/fd')))",
-    )
+    script = write(tmp_path, COUNT)
     counts = []
     for _ in range(20):
         alone, count = run_job(environment, script)[1].split()
@@ -296,6 +301,9 @@ def test_killing_the_client_kills_the_job_and_what_it_started(
     job.kill()
     # Job and grandchild hold this pipe too: its end is the end of all of them.
     assert finish(job) == (-signal.SIGKILL, "", "")
+    # The server learns of the death a moment after the pipe does.
+    script = write(tmp_path, COUNT)
+    assert any(run_job(environment, script)[1].startswith("True") for _ in range(50))
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
@@ -326,6 +334,18 @@ def test_a_job_whose_server_is_killed_fails_and_leaves_nothing(tmp_path: Path) -
     assert "the warm server ended" in stderr
     # The next job does without.
     assert run_job(environment, write(tmp_path, "print('plain')"))[:2] == (0, "plain\n")
+    stop(wrapper)
+
+
+def test_a_job_ends_with_its_server_even_if_nobody_is_left_to_kill_it(tmp_path: Path) -> None:
+    wrapper, environment = start_server("json")
+    code = "import os, signal; print(os.getppid(), flush=True); signal.pause()"
+    job = start_job(environment, write(tmp_path, code))
+    server = int(stdout_of(job).readline())
+    job.send_signal(signal.SIGSTOP)
+    os.kill(server, signal.SIGKILL)
+    job.kill()
+    assert finish(job) == (-signal.SIGKILL, "", "")
     stop(wrapper)
 
 

@@ -67,9 +67,7 @@ def test_other_names_or_bytes_are_a_change(
 def test_files_that_are_no_images_are_left_out(packed: tuple[dict[str, Path], Path]) -> None:
     folders, index = packed
     (folders["bat"] / "notes.txt").write_text("x")
-    assert [f.name for f in list_images(folders["bat"])] == [
-        f"bat_{i:06d}.png" for i in range(3)
-    ]
+    assert [f.name for f in list_images(folders["bat"])] == [f"bat_{i:06d}.png" for i in range(3)]
     assert source_token(folders, index) == NEVER_PACKED
 
 

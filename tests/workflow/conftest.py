@@ -46,9 +46,9 @@ class Experiment:
             text=True,
         )
 
-    def owed(self) -> set[str]:
+    def owed(self, *targets: str) -> set[str]:
         """Return the jobs of a dry run, as ``rule`` or ``rule(wildcard values)``."""
-        done = self.snakemake("-n")
+        done = self.snakemake("-n", *targets)
         assert done.returncode == 0, done.stdout + done.stderr
         jobs: list[str] = []
         for line in (done.stdout + done.stderr).splitlines():
@@ -65,9 +65,7 @@ class Experiment:
 
 
 @pytest.fixture(scope="session")
-def checkout(
-    repository: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[], Path]:
+def checkout(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
     """``checkout()`` copies what a run needs of the repository, models and config aside."""
 
     def make() -> Path:

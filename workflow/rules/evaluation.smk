@@ -5,7 +5,10 @@ rule evaluate_classifier:
     """Evaluate one classifier on one evaluation set."""
     input:
         **code("evaluate_classifier"),
-        checkpoint="results/{dataset}/checkpoints/{training_set}/{recipe}/seed{seed}.safetensors",
+        checkpoint=ancient(
+            "results/{dataset}/checkpoints/{training_set}/{recipe}/seed{seed}.safetensors"
+        ),
+        history="results/{dataset}/checkpoints/{training_set}/{recipe}/seed{seed}.json",
         tar=ancient("results/eval_sets/{eval_set}.tar"),
         manifest="results/eval_sets/{eval_set}.jsonl",
     output:

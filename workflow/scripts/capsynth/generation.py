@@ -65,7 +65,7 @@ class DiffusersGenerator:
         self._pipeline = AutoPipelineForText2Image.from_pretrained(
             settings.model,
             revision=settings.revision,
-            torch_dtype=getattr(torch, settings.dtype),
+            dtype=getattr(torch, settings.dtype),
             use_safetensors=True,
         )
         self._pipeline.to("cuda" if torch.cuda.is_available() else "cpu")

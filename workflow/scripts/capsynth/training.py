@@ -2,7 +2,6 @@
 
 import logging
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch.utils.data import DataLoader
 from capsynth.classifiers import ClassifierCard, build_classifier, save_classifier
 from capsynth.datasets.images import ShardedImages
 from capsynth.files import write_json
-from capsynth.fingerprints import files_digest, fingerprint
+from capsynth.fingerprints import file_digest, files_digest, fingerprint
 from capsynth.progress import Progress
 from capsynth.recipes import Recipe
 from capsynth.resuming import PartialWork
@@ -75,7 +74,8 @@ def train_classifier(
         seed: Training seed.
         workers: Processes that read images; 0 reads in this one. Does not change the result.
         checkpoint: The trained classifier.
-        history_path: JSON with the loss and time of every epoch and the number of images.
+        history_path: JSON with the loss of every epoch, the number of images and the checkpoint's
+            SHA-256; small enough to be watched by checksum in the checkpoint's stead.
     """
     import timm.optim
 
@@ -106,7 +106,6 @@ def train_classifier(
     with Progress(f"train {checkpoint.stem}", recipe.epochs, "epoch") as progress:
         progress.skip(len(epochs))
         for epoch in range(len(epochs), recipe.epochs):
-            began = time.monotonic()
             images.epoch = epoch
             order = torch.randperm(
                 len(images),
@@ -129,15 +128,19 @@ def train_classifier(
                 loss.backward()
                 optimizer.step()
                 total += loss.item() * len(x)
-            seconds = time.monotonic() - began
-            epochs.append({"loss": total / len(images), "time_s": round(seconds, 3)})
+            epochs.append({"loss": total / len(images)})
             groups = {"model": model.state_dict(), "optimizer": optimizer_tensors(optimizer)}
             save_state(state_path, groups, {"epochs": epochs})
             progress.advance(1)
 
     card = ClassifierCard(recipe.model, recipe.image_size, tuple(class_ids), mark)
     save_classifier(checkpoint, model, card)
-    write_json(
-        history_path, {"epochs": epochs, "images": len(images), "fingerprint": mark, "seed": seed}
-    )
+    history = {
+        "checkpoint_sha256": file_digest(checkpoint),
+        "epochs": epochs,
+        "fingerprint": mark,
+        "images": len(images),
+        "seed": seed,
+    }
+    write_json(history_path, history)
     work.clear()

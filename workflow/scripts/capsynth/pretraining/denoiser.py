@@ -167,7 +167,11 @@ def build_pipeline(
 ) -> StableDiffusionPipeline:
     """Return the generator as diffusers knows it, with a fast sampler as its scheduler."""
     scheduler = DPMSolverMultistepScheduler(
-        **NOISE_SCHEDULE, algorithm_type="dpmsolver++", solver_order=2, timestep_spacing="trailing"
+        **NOISE_SCHEDULE,
+        algorithm_type="dpmsolver++",
+        solver_order=2,
+        timestep_spacing="trailing",
+        steps_offset=1,
     )
     return StableDiffusionPipeline(
         vae=autoencoder,
