@@ -118,6 +118,10 @@ rule write_model_cards:
         figures="results/pretrain/figures.json",
     output:
         expand("models/{model}/README.md", model=MODELS),
+    params:
+        generator=dump_json(EXPERIMENT["generators"]["embedded"]),
+        schedules=dump_json(config),
     shell:
         "python workflow/scripts/write_model_cards.py --work results/pretrain"
-        " --figures {input.figures} --output models"
+        " --figures {input.figures} --generator {params.generator:q}"
+        " --schedules {params.schedules:q} --output models"

@@ -1,12 +1,15 @@
 # Config check, names and helpers. Runs again in every cluster job: nothing heavy is imported.
 import itertools
+import os
 import shlex
 import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
+# Seen from the working directory, which is the checkout itself unless --directory says otherwise.
+SCRIPTS = os.path.relpath(Path(workflow.basedir) / "workflow" / "scripts")
+sys.path.insert(0, os.path.abspath(SCRIPTS))
 
 from capsynth.configuration import class_names, complete
 from capsynth.datasets.folder import source_token
@@ -62,14 +65,19 @@ def flags(**values):
 
 def code(script):
     """The files of code that a rule depends on, as named single-file inputs."""
-    root = Path(workflow.basedir) / "workflow" / "scripts"
-    path = root / f"{script}.py"
-    library = {
-        "library_" + "_".join(file.relative_to(root / "capsynth").with_suffix("").parts): file
-        for file in code_of(path, root)
+    library = Path(SCRIPTS) / "capsynth"
+    path = Path(SCRIPTS) / f"{script}.py"
+    modules = {
+        "library_" + "_".join(file.relative_to(library).with_suffix("").parts): file
+        for file in code_of(path, Path(SCRIPTS))
     }
-    here = Path(workflow.basedir)
-    return {name: file.relative_to(here) for name, file in {"script": path, **library}.items()}
+    return {"script": path, **modules}
+
+
+def with_local_path(model):
+    """A captioner or generator whose model, if it is a folder of the checkout, is found from here."""
+    folder = Path(workflow.basedir) / model["model"]
+    return {**model, "model": os.path.relpath(folder)} if folder.is_dir() else model
 
 
 def class_folder(wildcards):
@@ -143,12 +151,12 @@ def eval_corruption_flags(wildcards):
 
 def captioner_settings(wildcards):
     """The settings of a captioner as one JSON value."""
-    return dump_json(config["captioners"][wildcards.captioner])
+    return dump_json(with_local_path(config["captioners"][wildcards.captioner]))
 
 
 def captioner_mark(wildcards):
     """The name of a captioner's weights."""
-    captioner = config["captioners"][wildcards.captioner]
+    captioner = with_local_path(config["captioners"][wildcards.captioner])
     return model_mark(captioner["model"], captioner["revision"])
 
 
@@ -182,7 +190,7 @@ def prompt_settings(wildcards):
 def variant_generator(wildcards):
     """The generator of a variant with the variant's own settings put over it."""
     variant = config["variants"][wildcards.variant]
-    generator = dict(config["generators"][variant["generator"]])
+    generator = with_local_path(config["generators"][variant["generator"]])
     return {name: variant.get(name, value) for name, value in generator.items()}
 
 

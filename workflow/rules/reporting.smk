@@ -56,18 +56,14 @@ def benchmark_files(wildcards):
     """The benchmarks of all jobs that the scores rest on."""
     root = "results/benchmarks"
     drawn = config["dataset"]["source"] == "openmoji"
-    captioners = {
-        v["captioner"] for name, v in config["variants"].items() if needs_captions(name)
-    }
+    captioners = {v["captioner"] for name, v in config["variants"].items() if needs_captions(name)}
     used = sorted({v for t in config["training_sets"].values() for v in t["variants"]})
     files = [f"{root}/collect_scores.tsv"]
     files += [f"{root}/render_openmoji/{DATASET}/{c}.tsv" for c in CLASS_IDS if drawn]
     files += [f"{root}/pack_real/{DATASET}/{shard}.tsv" for shard in SHARDS]
     files += [f"{root}/pack_eval_set/{eval_set}.tsv" for eval_set in config["eval_sets"]]
     for shard in SHARDS:
-        files += [
-            f"{root}/caption_images/{DATASET}/{c}/{shard}.tsv" for c in sorted(captioners)
-        ]
+        files += [f"{root}/caption_images/{DATASET}/{c}/{shard}.tsv" for c in sorted(captioners)]
         for variant, rule in itertools.product(used, ("write_prompts", "generate_images")):
             files.append(f"{root}/{rule}/{DATASET}/{variant}/{shard}.tsv")
     files += [f"{root}/train_classifier/{DATASET}/{run}.tsv" for run in RUNS]
@@ -88,17 +84,17 @@ rule collect_scores:
         ),
     output:
         scores="results/scores.csv",
-    params:
-        comparisons=dump_json(COMPARISONS),
-        draws=flags(draws=config["report"]["draws"]),
     log:
         "logs/collect_scores.log",
     benchmark:
         "results/benchmarks/collect_scores.tsv"
     conda:
         "../../envs/report.yaml"
+    params:
+        comparisons=dump_json(COMPARISONS),
+        draws=flags(draws=config["report"]["draws"]),
     shell:
-        "python workflow/scripts/warm.py run {input.script:q} --predictions {input.predictions:q}"
+        "python {SCRIPTS}/warm.py run {input.script:q} --predictions {input.predictions:q}"
         " --comparisons {params.comparisons:q} {params.draws} --output {output.scores:q} 2> {log:q}"
 
 
@@ -127,16 +123,16 @@ rule make_tables:
             labels={"what": "per class"},
         ),
         papers=expand("results/report/tables/{table}.{format}", table=TABLES, format=FORMATS),
-    params:
-        settings=report_settings,
     log:
         "logs/make_tables.log",
     benchmark:
         "results/benchmarks/make_tables.tsv"
     conda:
         "../../envs/report.yaml"
+    params:
+        settings=report_settings,
     shell:
-        "python workflow/scripts/warm.py run {input.script:q} --scores {input.scores:q}"
+        "python {SCRIPTS}/warm.py run {input.script:q} --scores {input.scores:q}"
         " --config-json {params.settings:q} --output-dir results/report/tables 2> {log:q}"
 
 
@@ -153,16 +149,16 @@ rule plot_robustness:
             labels={"what": "out of against in distribution"},
         ),
         svg="results/report/robustness.svg",
-    params:
-        settings=report_settings,
     log:
         "logs/plot_robustness.log",
     benchmark:
         "results/benchmarks/plot_robustness.tsv"
     conda:
         "../../envs/report.yaml"
+    params:
+        settings=report_settings,
     shell:
-        "python workflow/scripts/warm.py run {input.script:q} --scores {input.scores:q}"
+        "python {SCRIPTS}/warm.py run {input.script:q} --scores {input.scores:q}"
         " --config-json {params.settings:q} --output {output.png:q} {output.svg:q} 2> {log:q}"
 
 
@@ -181,19 +177,19 @@ rule plot_class_gains:
             },
         ),
         svg="results/report/class-gains-{comparison}.svg",
-    wildcard_constraints:
-        comparison=r"\d+",
-    params:
-        settings=report_settings,
-        comparison=lambda wildcards: flags(comparison=COMPARISONS[int(wildcards.comparison)]),
     log:
         "logs/plot_class_gains/{comparison}.log",
     benchmark:
         "results/benchmarks/plot_class_gains/{comparison}.tsv"
+    wildcard_constraints:
+        comparison=r"\d+",
     conda:
         "../../envs/report.yaml"
+    params:
+        settings=report_settings,
+        comparison=lambda wildcards: flags(comparison=COMPARISONS[int(wildcards.comparison)]),
     shell:
-        "python workflow/scripts/warm.py run {input.script:q} --scores {input.scores:q}"
+        "python {SCRIPTS}/warm.py run {input.script:q} --scores {input.scores:q}"
         " --config-json {params.settings:q} {params.comparison}"
         " --output {output.png:q} {output.svg:q} 2> {log:q}"
 
@@ -222,16 +218,16 @@ rule plot_gallery:
             category="3. Images",
             labels={"what": "gallery"},
         ),
-    params:
-        shards=gallery_flags,
     log:
         "logs/plot_gallery.log",
     benchmark:
         "results/benchmarks/plot_gallery.tsv"
     conda:
         "../../envs/report.yaml"
+    params:
+        shards=gallery_flags,
     shell:
-        "python workflow/scripts/warm.py run {input.script:q} {params.shards}"
+        "python {SCRIPTS}/warm.py run {input.script:q} {params.shards}"
         " --captions {input.captions:q} --output {output.page:q} 2> {log:q}"
 
 
@@ -244,15 +240,15 @@ use rule plot_gallery as plot_senses with:
             category="3. Images",
             labels={"what": "senses of ambiguous names"},
         ),
+    log:
+        "logs/plot_senses.log",
+    benchmark:
+        "results/benchmarks/plot_senses.tsv"
     params:
         shards=lambda wildcards: (
             f"{gallery_flags(wildcards)} --strip results/report/senses.png "
             + flags(ambiguous=GALLERY["ambiguous"])
         ),
-    log:
-        "logs/plot_senses.log",
-    benchmark:
-        "results/benchmarks/plot_senses.tsv"
 
 
 rule plot_stage_times:
@@ -274,5 +270,5 @@ rule plot_stage_times:
     conda:
         "../../envs/report.yaml"
     shell:
-        "python workflow/scripts/warm.py run {input.script:q} --benchmarks {input.benchmarks:q}"
+        "python {SCRIPTS}/warm.py run {input.script:q} --benchmarks {input.benchmarks:q}"
         " --csv {output.csv:q} --output {output.png:q} {output.svg:q} 2> {log:q}"
