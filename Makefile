@@ -23,7 +23,7 @@ DEV_STAMP := $(VENV)/.capsynth-dev-$(call checksum,requirements.txt requirements
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: $(DEV_STAMP) ## make the virtual environment, test tools included
@@ -83,6 +83,12 @@ demo: $(RUN_STAMP) ## run the default experiment; print its table and the path o
 	  || { cat logs/report.log >&2; exit 1; }; \
 	python workflow/scripts/print_table.py --table results/report/tables/main.md \
 	  --report results/report.html 9>&-
+
+.PHONY: sweep-context-bias
+sweep-context-bias: $(RUN_STAMP) ## run the experiment at three context biases: three demos
+	@$(WITH_TOOLS) export HF_HUB_OFFLINE=1; \
+	python workflow/scripts/warm.py serve -- \
+	  python workflow/scripts/run_sweep.py config/context-bias.yaml --cores $(CORES)
 
 .PHONY: test
 test: $(DEV_STAMP) ## run the tests; PYTEST_ARGS="-m 'not slow'" runs the quick ones

@@ -1,20 +1,18 @@
 """The stages' command lines, from a folder of images to predictions, on tiny models."""
 
-import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
+
+import pytest
+from PIL import Image
 
 import caption_images
 import evaluate_classifier
 import generate_images
 import pack_eval_set
 import pack_real
-import pytest
 import train_classifier
 import write_prompts
-from PIL import Image
-
 from capsynth import captioning, generation, training
 from capsynth.errors import CapsynthError
 from capsynth.files import dump_json, read_json, read_json_lines
@@ -35,6 +33,15 @@ RECIPE = {
     "crop_scale": [0.6, 1.0],
     "flip": 0.5,
 }
+
+
+def words(**flags: object) -> list[str]:
+    """Return flags as a command line has them: ``words(class_ids=["a", "b"])``."""
+    line: list[str] = []
+    for name, value in flags.items():
+        many = value if isinstance(value, list) else [value]
+        line += [f"--{name.replace('_', '-')}", *map(str, many)]
+    return line
 
 
 class Stopped(Exception):
@@ -82,8 +89,14 @@ def caption(model: Path, real: tuple[Path, Path], output: Path, batch_size: int 
         "num_beams": 1,
     }
     caption_images.main(
-        ["--settings", dump_json(settings), "--model-mark", "m", "--threads", "1"]
-        + ["--tar", str(real[0]), "--manifest", str(real[1]), "--output", str(output)]
+        words(
+            settings=dump_json(settings),
+            model_mark="m",
+            threads=1,
+            tar=real[0],
+            manifest=real[1],
+            output=output,
+        )
     )
 
 
@@ -102,11 +115,50 @@ def generate(model: Path, prompts: Path, out: Path, **changes: object) -> tuple[
     }
     tar, manifest = out / "bat-0.tar", out / "bat-0.jsonl"
     generate_images.main(
-        ["--settings", dump_json(settings), "--model-mark", "m", "--threads", "1"]
-        + ["--prompts", str(prompts), "--extension", "png"]
-        + ["--tar", str(tar), "--manifest", str(manifest)]
+        words(
+            settings=dump_json(settings),
+            model_mark="m",
+            threads=1,
+            prompts=prompts,
+            extension="png",
+            tar=tar,
+            manifest=manifest,
+        )
     )
     return tar, manifest
+
+
+def pack_eval(
+    root: Path, class_ids: list[str], out: Path, **corruptions: object
+) -> tuple[Path, Path]:
+    tar, manifest = out / "e.tar", out / "e.jsonl"
+    pack_eval_set.main(
+        words(
+            folder=root,
+            class_ids=class_ids,
+            format=FORMAT,
+            source_token="t",
+            tar=tar,
+            manifest=manifest,
+            index=out / "e.json",
+            **corruptions,
+        )
+    )
+    return tar, manifest
+
+
+def evaluate(checkpoint: Path, eval_set: tuple[Path, Path], output: Path) -> None:
+    name = {"dataset": "d", "training_set": "real", "recipe": "r", "seed": 0, "eval_set": "e"}
+    evaluate_classifier.main(
+        words(
+            name=dump_json(name),
+            checkpoint=checkpoint,
+            tar=eval_set[0],
+            manifest=eval_set[1],
+            threads=1,
+            output=output,
+        )
+    )
 
 
 def prompt(output: Path, images: int = 5) -> Path:
@@ -118,18 +170,31 @@ def prompt(output: Path, images: int = 5) -> Path:
         "seed": 0,
     }
     write_prompts.main(
-        ["--settings", dump_json(settings), "--shard", "bat-0", "--class-name", "bat"]
-        + ["--class-index", "0", "--parts-per-class", "1", "--output", str(output)]
+        words(
+            settings=dump_json(settings),
+            shard="bat-0",
+            class_name="bat",
+            class_index=0,
+            parts_per_class=1,
+            output=output,
+        )
     )
     return output
 
 
 def train(shards: Path, checkpoint: Path, seed: int = 0, **changes: object) -> None:
     train_classifier.main(
-        ["--recipe", dump_json({**RECIPE, **changes}), "--class-ids", "bat", "car"]
-        + ["--seed", str(seed), "--folders", str(shards), "--fractions", "1.0"]
-        + ["--shards", "bat-0", "car-0", "--threads", "1", "--checkpoint", str(checkpoint)]
-        + ["--history", str(checkpoint.with_suffix(".json"))]
+        words(
+            recipe=dump_json({**RECIPE, **changes}),
+            class_ids=["bat", "car"],
+            seed=seed,
+            folders=shards,
+            fractions=1.0,
+            shards=["bat-0", "car-0"],
+            threads=1,
+            checkpoint=checkpoint,
+            history=checkpoint.with_suffix(".json"),
+        )
     )
 
 
@@ -187,12 +252,8 @@ def test_settings_with_a_misspelt_name_are_refused(tmp_path: Path, real: Path) -
 
 
 def test_corruptions_are_stored_under_keys_of_their_own(tmp_path: Path, real: Path) -> None:
-    tar, manifest = tmp_path / "c.tar", tmp_path / "c.jsonl"
-    pack_eval_set.main(
-        ["--folder", str(tmp_path / "source"), "--class-ids", "bat", "car", "--format", FORMAT]
-        + ["--corruptions", "jpeg", "contrast", "--severities", "1", "5", "--source-token", "t"]
-        + ["--tar", str(tar), "--manifest", str(manifest), "--index", str(tmp_path / "i.json")]
-    )
+    corruptions = {"corruptions": ["jpeg", "contrast"], "severities": [1, 5]}
+    _, manifest = pack_eval(tmp_path / "source", ["bat", "car"], tmp_path, **corruptions)
     records = read_manifest(manifest)
     assert len(records) == 10 * 4
     assert [r.key for r in records[:4]] == [
@@ -207,12 +268,8 @@ def test_corruptions_are_stored_under_keys_of_their_own(tmp_path: Path, real: Pa
 def test_an_evaluation_set_has_no_holes(tmp_path: Path, real: Path) -> None:
     (tmp_path / "source" / "car" / "broken.png").write_bytes(b"x")
     with pytest.raises(CapsynthError, match=r"broken\.png.*mend or remove the image"):
-        pack_eval_set.main(
-            ["--folder", str(tmp_path / "source"), "--class-ids", "bat", "car", "--format", FORMAT]
-            + ["--source-token", "t", "--tar", str(tmp_path / "c.tar")]
-            + ["--manifest", str(tmp_path / "c.jsonl"), "--index", str(tmp_path / "i.json")]
-        )
-    assert not (tmp_path / "c.tar").exists()
+        pack_eval(tmp_path / "source", ["bat", "car"], tmp_path)
+    assert not (tmp_path / "e.tar").exists()
 
 
 def test_every_usable_image_gets_one_caption(
@@ -358,37 +415,20 @@ def test_an_architecture_that_timm_lacks_is_named(tmp_path: Path, real: Path) ->
 def test_every_image_of_an_evaluation_set_is_predicted_once(tmp_path: Path, real: Path) -> None:
     checkpoint = tmp_path / "c.safetensors"
     train(real, checkpoint, epochs=1)
-    tar, manifest = tmp_path / "e.tar", tmp_path / "e.jsonl"
-    pack_eval_set.main(
-        ["--folder", str(tmp_path / "source"), "--class-ids", "bat", "car", "--format", FORMAT]
-        + ["--source-token", "t", "--tar", str(tar), "--manifest", str(manifest)]
-        + ["--index", str(tmp_path / "i.json")]
-    )
-    name = {"dataset": "d", "training_set": "real", "recipe": "r", "seed": 0, "eval_set": "e"}
-    flags = ["--name", dump_json(name), "--checkpoint", str(checkpoint), "--tar", str(tar)]
-    flags += ["--manifest", str(manifest), "--threads", "1"]
-    evaluate_classifier.main([*flags, "--output", str(tmp_path / "p.parquet")])
+    eval_set = pack_eval(tmp_path / "source", ["bat", "car"], tmp_path)
+    evaluate(checkpoint, eval_set, tmp_path / "p.parquet")
     predictions = read_predictions(tmp_path / "p.parquet")
-    assert list(predictions.keys) == [r.key for r in read_manifest(manifest)]
+    assert list(predictions.keys) == [r.key for r in read_manifest(eval_set[1])]
     assert list(predictions.target) == [0] * 5 + [1] * 5
     assert predictions.probabilities.sum(axis=1) == pytest.approx(1)
 
 
-def test_an_evaluation_set_with_other_classes_is_refused(tmp_path: Path, real: Path) -> None:
+def test_an_evaluation_set_with_other_classes_is_refused(
+    tmp_path: Path, real: Path, draw_folder: Callable[..., Path]
+) -> None:
     checkpoint = tmp_path / "c.safetensors"
     train(real, checkpoint, epochs=1)
-    shutil.copytree(tmp_path / "source" / "car", tmp_path / "source" / "dog")
-    tar, manifest = tmp_path / "e.tar", tmp_path / "e.jsonl"
-    for image in (tmp_path / "source" / "dog").iterdir():
-        image.rename(image.with_name(f"dog{image.name}"))
-    pack_eval_set.main(
-        ["--folder", str(tmp_path / "source"), "--class-ids", "bat", "dog", "--format", FORMAT]
-        + ["--source-token", "t", "--tar", str(tar), "--manifest", str(manifest)]
-        + ["--index", str(tmp_path / "i.json")]
-    )
-    name = {"dataset": "d", "training_set": "real", "recipe": "r", "seed": 0, "eval_set": "e"}
+    draw_folder(tmp_path / "source" / "dog", 2)
+    eval_set = pack_eval(tmp_path / "source", ["bat", "dog"], tmp_path)
     with pytest.raises(CapsynthError, match="class 'dog' has index 1, which is 'car'"):
-        evaluate_classifier.main(
-            ["--name", json.dumps(name), "--checkpoint", str(checkpoint), "--tar", str(tar)]
-            + ["--manifest", str(manifest), "--threads", "1", "--output", str(tmp_path / "p")]
-        )
+        evaluate(checkpoint, eval_set, tmp_path / "p.parquet")

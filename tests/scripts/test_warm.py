@@ -17,7 +17,7 @@ import pytest
 from capsynth import warm_server
 
 WARM = str(Path(warm_server.__file__).parents[1] / "warm.py")
-PATIENCE_S = 60
+PATIENCE_S = 300  # how long a test that fails may take
 # A command that tells where the server is and then waits until its stdin is closed.
 TELL_AND_WAIT = 'echo "$CAPSYNTH_WARM"; read line'
 

@@ -31,10 +31,15 @@ from capsynth.files import dump_json
 from capsynth.prompting import STRATEGIES
 
 ROOT = Path(__file__).resolve().parents[2]
-# config/pretrain.yaml is how the embedded models are made, not an experiment.
+# config/pretrain.yaml is how the embedded models are made, not an experiment; sweeps are checked in
+# test_sweeps.py.
 SHIPPED = [
     ROOT / "config.yaml",
-    *(path for path in sorted(ROOT.glob("config/*.yaml")) if path.name != "pretrain.yaml"),
+    *(
+        path
+        for path in sorted(ROOT.glob("config/*.yaml"))
+        if path.name != "pretrain.yaml" and "sweep" not in yaml.safe_load(path.read_text())
+    ),
 ]
 
 # Uses every key that the default experiment leaves at its default.
@@ -94,7 +99,8 @@ def default_config() -> dict[str, Any]:
 
 
 def seeded_config() -> dict[str, Any]:
-    return with_change(default_config(), "eval_sets/openmoji-v2/seed", 5)
+    config = with_change(default_config(), "eval_sets/openmoji-v2/seed", 5)
+    return with_change(config, "eval_sets/openmoji-v2/context_bias", 0.25)
 
 
 def folder_config() -> dict[str, Any]:
@@ -316,6 +322,14 @@ def test_a_variant_takes_over_what_it_leaves_to_its_generator() -> None:
         assert many[key] == folder_config()["variants"]["many"][key] != generator[key]
 
 
+def test_an_evaluation_set_has_its_own_context_bias_or_that_of_the_data_set() -> None:
+    config = with_change(default_config(), "eval_sets/openmoji-val/context_bias", 0)
+    sets = complete(with_change(config, "dataset/context_bias", 0.9))["eval_sets"]
+    assert sets["openmoji-val"]["context_bias"] == 0.0
+    assert sets["openmoji-r"]["context_bias"] == 0.9
+    assert complete(folder_config())["eval_sets"]["photos-val"]["context_bias"] is None
+
+
 def test_class_names_are_listed_mapped_or_read_off_the_folder(tmp_path: Path) -> None:
     assert list(class_names(complete(default_config())["dataset"]))[-2:] == ["bat", "mouse"]
     mapped = {"n02106662": "German Shepherd", "Tench_2": "tench"}
@@ -501,6 +515,11 @@ MISTAKES: dict[str, tuple[Change, str, str]] = {
     "too large": (
         setting("dataset/context_bias", 1.2),
         "dataset.context_bias: 1.2 is too large",
+        "use at most 1",
+    ),
+    "context bias of an evaluation set too large": (
+        setting("eval_sets/openmoji-val/context_bias", 2),
+        "eval_sets.openmoji-val.context_bias: 2 is too large",
         "use at most 1",
     ),
     "negative seed": (
@@ -730,6 +749,11 @@ def test_a_mistake_is_refused_with_its_key_and_its_remedy(mistake: str) -> None:
             setting("eval_sets/emoji", {"source": "openmoji", "split": "val"}),
             "eval_sets.emoji.source: openmoji has not the classes",
             "use folder",
+        ),
+        (
+            setting("eval_sets/photos-val/context_bias", 0.0),
+            "eval_sets.photos-val.context_bias: does not apply",
+            "Only the source openmoji draws backgrounds.",
         ),
         (
             setting("eval_sets/photos-val/split", "val"),

@@ -22,7 +22,7 @@ rule caption_images:
         settings=captioner_settings,
         mark=captioner_mark,
     shell:
-        "python {SCRIPTS}/warm.py run {input.script:q} --settings {params.settings:q}"
+        "python {input.warm:q} run {input.script:q} --settings {params.settings:q}"
         " --model-mark {params.mark:q} --threads {threads}"
         " --tar {input.tar:q} --manifest {input.manifest:q}"
         " --output {output.captions:q} 2> {log:q}"

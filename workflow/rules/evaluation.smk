@@ -25,6 +25,6 @@ rule evaluate_classifier:
     params:
         name=run_name,
     shell:
-        "python {SCRIPTS}/warm.py run {input.script:q} --name {params.name:q}"
+        "python {input.warm:q} run {input.script:q} --name {params.name:q}"
         " --checkpoint {input.checkpoint:q} --tar {input.tar:q} --manifest {input.manifest:q}"
         " --threads {threads} --output {output.predictions:q} 2> {log:q}"

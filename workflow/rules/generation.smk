@@ -23,7 +23,7 @@ rule generate_images:
         mark=generator_mark,
         extension=config["dataset"]["image_format"],
     shell:
-        "python {SCRIPTS}/warm.py run {input.script:q} --settings {params.settings:q}"
+        "python {input.warm:q} run {input.script:q} --settings {params.settings:q}"
         " --model-mark {params.mark:q} --extension {params.extension} --threads {threads}"
         " --prompts {input.prompts:q} --tar {output.tar:q} --manifest {output.manifest:q}"
         " 2> {log:q}"

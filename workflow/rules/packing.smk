@@ -17,7 +17,7 @@ rule render_openmoji:
     params:
         scenes=train_scene_flags,
     shell:
-        "python {SCRIPTS}/warm.py run {input.script:q} {params.scenes}"
+        "python {input.warm:q} run {input.script:q} {params.scenes}"
         " --class-ids {wildcards.class_id:q} --output results/{wildcards.dataset:q}/source"
         " --stamp {output.stamp:q} 2> {log:q}"
 
@@ -42,7 +42,7 @@ rule pack_real:
         place=place_flags,
         token=class_token,
     shell:
-        "python {SCRIPTS}/warm.py run {input.script:q} --folder {input.folder:q}"
+        "python {input.warm:q} run {input.script:q} --folder {input.folder:q}"
         " --shard {wildcards.shard:q} {params.place} --format {params.format:q}"
         " --source-token {params.token:q}"
         " --index results/{wildcards.dataset:q}/real/.{wildcards.shard:q}.sources.json"
@@ -65,7 +65,7 @@ rule render_eval_set:
     params:
         scenes=eval_scene_flags,
     shell:
-        "python {SCRIPTS}/warm.py run {input.script:q} {params.scenes}"
+        "python {input.warm:q} run {input.script:q} {params.scenes}"
         " --output {output.folder:q} --stamp {output.stamp:q} 2> {log:q}"
 
 
@@ -90,7 +90,7 @@ rule pack_eval_set:
         corruptions=eval_corruption_flags,
         token=eval_token,
     shell:
-        "python {SCRIPTS}/warm.py run {input.script:q} --folder {input.folder:q}"
+        "python {input.warm:q} run {input.script:q} --folder {input.folder:q}"
         " --class-ids {params.class_ids:q} --format {params.format:q}"
         " {params.corruptions} --source-token {params.token:q}"
         " --index results/eval_sets/.{wildcards.eval_set:q}.sources.json"

@@ -23,7 +23,7 @@ rule train_classifier:
         recipe=lambda wildcards: dump_json(config["recipes"][wildcards.recipe]),
         sources=training_flags,
     shell:
-        "python {SCRIPTS}/warm.py run {input.script:q} --recipe {params.recipe:q}"
+        "python {input.warm:q} run {input.script:q} --recipe {params.recipe:q}"
         " --seed {wildcards.seed} {params.sources}"
         " --threads {threads} --checkpoint {output.checkpoint:q} --history {output.history:q}"
         " 2> {log:q}"

@@ -55,9 +55,9 @@ def complete(config: Mapping[str, Any]) -> dict[str, Any]:
     """Check ``config`` and return a copy with every default filled in.
 
     Every key of the schema is present in the copy; a key that does not apply is None, as if it had
-    been left out. What a variant leaves to its generator is filled in from there. Equal
-    configurations give equal copies: a whole number given for a real one becomes a float, and the
-    other way round.
+    been left out. What a variant leaves to its generator, or an evaluation set to the data set, is
+    filled in from there. Equal configurations give equal copies: a whole number given for a real
+    one becomes a float, and the other way round.
 
     Raises:
         CapsynthError: If anything is wrong; its message lists all problems, one line each.
@@ -79,6 +79,9 @@ def complete(config: Mapping[str, Any]) -> dict[str, Any]:
         generator = filled["generators"][variant["generator"]]
         inherited = {key: generator[key] for key in OVERRIDES if variant[key] is None}
         variant.update(inherited)
+    for eval_set in filled["eval_sets"].values():
+        if eval_set["source"] == "openmoji" and eval_set["context_bias"] is None:
+            eval_set["context_bias"] = filled["dataset"]["context_bias"]
     return filled
 
 

@@ -30,8 +30,9 @@ SOCKET_VARIABLE = "CAPSYNTH_WARM"
 # no fork.
 SUPPORTED = sys.platform == "linux"
 
-# Bounds the wait for a server that still imports. After it the job runs without the server.
-PATIENCE_S = 120.0
+# Bounds the wait for a server that still imports, on a machine that may be very busy. After it
+# the job runs without the server.
+PATIENCE_S = 600.0
 
 # Variables that are read when the interpreter starts or a package is imported. If one differs
 # between the job and the server, the server's imports are not the ones the job would have made.

@@ -446,10 +446,8 @@ def _finish(preloaded: set[str]) -> None:
     To take them down costs half a second of CPU time and frees only what the kernel frees anyway.
     Files left open are written, and the objects of the script and of its own imports do go.
     """
-    for step in (
-        vars(threading)["_shutdown"],
-        atexit._run_exitfuncs,
-    ):  # the first waits for threads
+    wait_for_threads = vars(threading)["_shutdown"]
+    for step in (wait_for_threads, atexit._run_exitfuncs):
         try:
             step()
         except BaseException as error:

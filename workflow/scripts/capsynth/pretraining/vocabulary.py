@@ -3,6 +3,8 @@
 Text outside that world is spelled in pieces and bytes; no input is unknown.
 """
 
+import json
+
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTokenizer, GPT2Tokenizer
 
@@ -26,7 +28,9 @@ def sentences() -> list[str]:
     ]
 
 
-def _train(tokenizer: Tokenizer, suffix: str, specials: list[str]) -> tuple[dict[str, int], list]:
+def _train(
+    tokenizer: Tokenizer, suffix: str, specials: list[str]
+) -> tuple[dict[str, int], list[tuple[str, str]]]:
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(
         vocab_size=10_000,
@@ -38,8 +42,6 @@ def _train(tokenizer: Tokenizer, suffix: str, specials: list[str]) -> tuple[dict
     )
     # Twice: a word that occurs once must still end as one token.
     tokenizer.train_from_iterator([*sentences(), *sentences()], trainer)
-    import json
-
     model = json.loads(tokenizer.to_str())["model"]
     words = [w for w, _ in sorted(model["vocab"].items(), key=lambda item: item[1])]
     words += [a + suffix for a in alphabet if suffix and a + suffix not in model["vocab"]]
