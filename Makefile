@@ -78,7 +78,7 @@ demo: $(RUN_STAMP) ## run the default experiment; print its table and the path o
 	@mkdir -p results logs; $(WITH_TOOLS) export HF_HUB_OFFLINE=1; \
 	$(free_the_folder); \
 	python workflow/scripts/warm.py serve -- \
-	  snakemake --cores $(CORES) --rerun-incomplete 9>&-; \
+	  snakemake --cores $(CORES) --rerun-incomplete --quiet rules 9>&-; \
 	snakemake --cores 1 --report results/report.html >logs/report.log 2>&1 9>&- \
 	  || { cat logs/report.log >&2; exit 1; }; \
 	python workflow/scripts/print_table.py --table results/report/tables/main.md \

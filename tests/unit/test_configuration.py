@@ -90,7 +90,11 @@ training_sets:
   many: { variants: [many] }
 recipes:
   plain: { model: resnet50 }
-report: { in_distribution: photos-val, comparisons: [[half+told, many]], draws: 200 }
+report:
+  in_distribution: photos-val
+  comparisons: [[half+told, many]]
+  draws: 200
+  gallery: { images_per_class: 4 }
 """
 
 

@@ -15,7 +15,7 @@ from capsynth.fingerprints import file_digest, fingerprint
 from capsynth.predictions import write_predictions
 from capsynth.progress import Progress
 from capsynth.shards import read_manifest, usable
-from capsynth.transforms import evaluation_transform
+from capsynth.transforms import evaluation_transform, normalise
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,8 @@ def evaluate_classifier(
     with Progress(f"evaluate {name.eval_set}", len(images), "image") as progress:
         for x, target, key in loader:
             with torch.inference_mode():
-                probabilities.append(model(x.to(device)).float().softmax(dim=1).cpu().numpy())
+                logits = model(normalise(x.to(device))).float()
+                probabilities.append(logits.softmax(dim=1).cpu().numpy())
             targets.append(target.numpy())
             keys += key
             progress.advance(len(x))

@@ -1,9 +1,12 @@
 """Sweeps: one experiment at several values of one key of its configuration."""
 
 import csv
+import fcntl
 import io
 import os
 import re
+import signal
+import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,8 +100,8 @@ def plan_runs(sweep: Sweep, base: Mapping[str, Any]) -> list[SweepRun]:
     """Return the runs of a sweep over the configuration ``base``, all of them checked.
 
     Raises:
-        CapsynthError: If the key is not in the configuration, the configuration at one of the values
-            is refused, or a value is given twice or cannot name a folder.
+        CapsynthError: If the key is not in the configuration, the configuration at one of the
+            values is refused, or a value is given twice or cannot name a folder.
     """
     merged = merge(base, sweep.overrides)
     parts = find_key(_completed(sweep, "config", merged), sweep.key)
@@ -133,8 +136,10 @@ def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     both = dict(base)
     for key, value in change.items():
         old = base.get(key)
-        inner = isinstance(old, Mapping) and isinstance(value, Mapping)
-        both[key] = merge(old, value) if inner else value  # type: ignore[arg-type]  # both mappings
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            both[key] = merge(old, value)
+        else:
+            both[key] = value
     return both
 
 
@@ -190,9 +195,14 @@ def config_text(run: SweepRun, folder: Path, sources: Sequence[Path]) -> str:
 
 
 def _seen_from(folder: str, section: Mapping[str, Any]) -> dict[str, Any]:
-    seen = {k: _seen_from(folder, v) if isinstance(v, Mapping) else v for k, v in section.items()}
-    if isinstance(seen.get("path"), str) and not os.path.isabs(seen["path"]):
-        seen["path"] = os.path.relpath(seen["path"], folder)
+    seen: dict[str, Any] = {}
+    for key, value in section.items():
+        if isinstance(value, Mapping):
+            seen[key] = _seen_from(folder, value)
+        elif key == "path" and isinstance(value, str) and not os.path.isabs(value):
+            seen[key] = os.path.relpath(value, folder)
+        else:
+            seen[key] = value
     return seen
 
 
@@ -200,6 +210,46 @@ def write_if_changed(path: Path, text: str) -> None:
     """Write ``text`` to ``path``, atomically, unless that is what stands there."""
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         write_text(path, text)
+
+
+def take_lock(path: Path) -> int:
+    """Return a descriptor that holds a lock until every process that shares it has ended.
+
+    Raises:
+        CapsynthError: If another process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise CapsynthError(
+            f"{path.parent}: another run_sweep, or a Snakemake it started, works there; wait for it"
+        ) from None
+    return descriptor
+
+
+def run_command(command: Sequence[str], lock: int) -> int:
+    """Run a command that shares the lock; return its exit code, above 128 after a signal.
+
+    Raises:
+        CapsynthError: If it cannot be started.
+    """
+    # By default this process would end at once and leave the command to itself.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(command, pass_fds=(lock,))
+    except OSError as error:
+        raise CapsynthError(
+            f"{command[0]} cannot be run ({error.strerror}); activate the environment first"
+        ) from None
+    try:
+        exit_code = process.wait()
+    except KeyboardInterrupt:
+        process.terminate()  # the signal may have been for this process alone
+        exit_code = process.wait() or 128 + signal.SIGINT
+    return exit_code if exit_code >= 0 else 128 - exit_code
 
 
 def join_scores(key: str, scores: Iterable[tuple[str, Path]], output: Path) -> None:

@@ -24,7 +24,7 @@ from capsynth.training_state import (
     optimizer_tensors,
     save_state,
 )
-from capsynth.transforms import training_transform
+from capsynth.transforms import normalise, training_transform
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +123,7 @@ def train_classifier(
                     scale = group.get("lr_scale", 1.0)
                     rate = learning_rate(recipe, epoch * steps_per_epoch + i, steps_per_epoch)
                     group["lr"] = rate * scale
-                loss = criterion(model(x.to(device)), target.to(device))
+                loss = criterion(model(normalise(x.to(device))), target.to(device))
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()

@@ -1,77 +1,85 @@
-"""Image transforms of training and evaluation: PIL images to normalised tensors."""
+"""Image transforms of training and evaluation: PIL images to pixels, batches to numbers."""
 
 import math
+import random
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from PIL import Image
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms import functional as F
 
 # Maps to [-1, 1].
-MEAN = (0.5, 0.5, 0.5)
-STD = (0.5, 0.5, 0.5)
+MEAN = 0.5
+STD = 0.5
 # Aspect ratios of the random crop and number of tries before a centre crop, as in
 # torchvision's RandomResizedCrop (Szegedy et al., arXiv 1409.4842).
 RATIO = (3 / 4, 4 / 3)
 TRIES = 10
 
-Transform = Callable[[Image.Image, torch.Generator | None], torch.Tensor]
+Transform = Callable[[Image.Image, random.Random | None], torch.Tensor]
+Box = tuple[int, int, int, int]
 
 
-def _uniform(low: float, high: float, generator: torch.Generator) -> float:
-    return low + (high - low) * float(torch.rand((), generator=generator))
-
-
-def random_crop(
-    width: int, height: int, scale: tuple[float, float], generator: torch.Generator
-) -> tuple[int, int, int, int]:
+def random_crop(width: int, height: int, scale: tuple[float, float], rng: random.Random) -> Box:
     """Draw a crop of random area and aspect ratio.
 
     Args:
         width: Width of the image, pixels.
         height: Height of the image, pixels.
         scale: Smallest and largest area, as shares of the image's.
-        generator: Source of randomness.
+        rng: Source of randomness.
 
     Returns:
-        Top, left, height and width of the crop, pixels; the largest centred square if no drawn
+        Left, upper, right and lower pixel of the crop; the largest centred square if no drawn
         crop fits into the image.
     """
     for _ in range(TRIES):
-        area = width * height * _uniform(*scale, generator)
-        ratio = math.exp(_uniform(math.log(RATIO[0]), math.log(RATIO[1]), generator))
+        area = width * height * rng.uniform(*scale)
+        ratio = math.exp(rng.uniform(math.log(RATIO[0]), math.log(RATIO[1])))
         w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
         if 0 < w <= width and 0 < h <= height:
-            top = int(torch.randint(0, height - h + 1, (), generator=generator))
-            left = int(torch.randint(0, width - w + 1, (), generator=generator))
-            return top, left, h, w
+            left, upper = rng.randint(0, width - w), rng.randint(0, height - h)
+            return left, upper, left + w, upper + h
+    return centre_square(width, height)
+
+
+def centre_square(width: int, height: int) -> Box:
+    """Return the largest square in the middle of an image."""
     side = min(width, height)
-    return (height - side) // 2, (width - side) // 2, side, side
+    left, upper = (width - side) // 2, (height - side) // 2
+    return left, upper, left + side, upper + side
+
+
+def to_pixels(image: Image.Image) -> torch.Tensor:
+    """Return an RGB image as uint8, shape (3, height, width)."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def normalise(pixels: torch.Tensor) -> torch.Tensor:
+    """Map a batch of uint8 pixels, shape (n, 3, height, width), to floats in [-1, 1]."""
+    return pixels.float().div_(255 * STD).sub_(MEAN / STD).contiguous()
 
 
 def training_transform(size: int, scale: tuple[float, float], flip: float) -> Transform:
-    """Return random resized crop, horizontal flip with probability ``flip``, normalisation."""
+    """Return random resized crop and horizontal flip with probability ``flip``."""
 
-    def transform(image: Image.Image, generator: torch.Generator | None) -> torch.Tensor:
-        if generator is None:
-            raise ValueError("the training transform needs a generator")
-        crop = random_crop(*image.size, scale, generator)
-        image = F.resized_crop(image, *crop, [size, size], InterpolationMode.BILINEAR)
-        if float(torch.rand((), generator=generator)) < flip:
-            image = F.hflip(image)
-        return F.normalize(F.to_tensor(image), list(MEAN), list(STD))
+    def transform(image: Image.Image, rng: random.Random | None) -> torch.Tensor:
+        if rng is None:
+            raise ValueError("the training transform needs a source of randomness")
+        box = random_crop(*image.size, scale, rng)
+        image = image.resize((size, size), Image.Resampling.BILINEAR, box)
+        if rng.random() < flip:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        return to_pixels(image)
 
     return transform
 
 
 def evaluation_transform(size: int) -> Transform:
-    """Return resize of the shorter side to ``size``, centre crop, normalisation."""
+    """Return the largest centred square, resized to ``size``."""
 
-    def transform(image: Image.Image, generator: torch.Generator | None) -> torch.Tensor:
-        if min(image.size) != size:
-            image = F.resize(image, [size], InterpolationMode.BILINEAR)
-        image = F.center_crop(image, [size, size])
-        return F.normalize(F.to_tensor(image), list(MEAN), list(STD))
+    def transform(image: Image.Image, rng: random.Random | None) -> torch.Tensor:
+        box = centre_square(*image.size)
+        return to_pixels(image.resize((size, size), Image.Resampling.BILINEAR, box))
 
     return transform

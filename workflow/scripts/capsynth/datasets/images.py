@@ -1,15 +1,20 @@
 """Images of several shards as one map-style data set."""
 
-from collections.abc import Callable, Sequence
+import random
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
+from PIL import Image
 from torch.utils.data import Dataset
 
 from capsynth.errors import CapsynthError
 from capsynth.seeding import bucket, derive_seed
 from capsynth.shards import ShardReader, ShardRecord, read_manifest, usable
+from capsynth.transforms import Transform
+
+# Decoded images are kept, in each process that reads, for as long as they fit into this many bytes.
+CACHE_BYTES = 256 * 2**20
 
 
 def take_fraction(records: Sequence[ShardRecord], fraction: float) -> list[ShardRecord]:
@@ -24,7 +29,7 @@ def take_fraction(records: Sequence[ShardRecord], fraction: float) -> list[Shard
 
 
 class ShardedImages(Dataset[tuple[torch.Tensor, int, str]]):
-    """The usable images of several shards: ``(transformed image, class index, key)``.
+    """The usable images of several shards: ``(transformed pixels, class index, key)``.
 
     The order is that of the shards and of their manifests. Every image is read by its offset, so a
     global shuffle costs nothing, and any number of workers sees every image exactly once.
@@ -33,14 +38,14 @@ class ShardedImages(Dataset[tuple[torch.Tensor, int, str]]):
     def __init__(
         self,
         shards: Sequence[tuple[Path, Path, float]],
-        transform: Callable[[Any, torch.Generator | None], torch.Tensor],
+        transform: Transform,
         seed: int | None = None,
     ) -> None:
         """Open shards.
 
         Args:
             shards: Tar, manifest and the fraction to use of each shard.
-            transform: Maps a PIL image, and a generator for what is random, to a tensor.
+            transform: Maps a PIL image, and a generator for what is random, to uint8 pixels.
             seed: Seed of the transform's randomness; None for a transform without any.
 
         Raises:
@@ -59,17 +64,28 @@ class ShardedImages(Dataset[tuple[torch.Tensor, int, str]]):
             )
         self._transform = transform
         self._seed = seed
+        self._cache: dict[int, Image.Image] = {}
+        self._cached_bytes = 0
         self.epoch = 0
 
     def __len__(self) -> int:
         return len(self._items)
 
     def __getitem__(self, i: int) -> tuple[torch.Tensor, int, str]:
-        number, record = self._items[i]
-        image = self._readers[number].read_image(record)
-        generator = None
+        record = self._items[i][1]
+        rng = None
         if self._seed is not None:
             # Of its own seed a sample an epoch: the same with any number of workers.
-            seed = derive_seed("augment", self._seed, self.epoch, i)
-            generator = torch.Generator().manual_seed(seed)
-        return self._transform(image, generator), record.class_index, record.key
+            rng = random.Random(derive_seed("augment", self._seed, self.epoch, i))
+        return self._transform(self._image(i), rng), record.class_index, record.key
+
+    def _image(self, i: int) -> Image.Image:
+        image = self._cache.get(i)
+        if image is None:
+            number, record = self._items[i]
+            image = self._readers[number].read_image(record)
+            size = 3 * image.width * image.height
+            if self._cached_bytes + size <= CACHE_BYTES:
+                self._cache[i] = image
+                self._cached_bytes += size
+        return image
