@@ -638,9 +638,9 @@ MISTAKES: dict[str, tuple[Change, str, str]] = {
         "give real a share above 0 or name variants",
     ),
     "warm-up longer than the training": (
-        setting("recipes/cpu-tiny/warmup_epochs", 20),
-        "recipes.cpu-tiny.warmup_epochs: 20",
-        "must be fewer than epochs, which is 20",
+        setting("recipes/cpu-tiny/warmup_epochs", 16),
+        "recipes.cpu-tiny.warmup_epochs: 16",
+        "must be fewer than epochs, which is 16",
     ),
     "crop scale turned round": (
         setting("recipes/cpu-tiny/crop_scale", [1, 0.5]),

@@ -76,6 +76,8 @@ def _plot_losses(histories: Mapping[str, Sequence[Mapping[str, float]]], path: P
 
 
 def _figures(figures: Sequence[Mapping[str, Any]], start: str) -> str:
+    if not any(f["name"].startswith(start) for f in figures):
+        return "## Figures\n\nNot measured for these weights yet: `make evaluate-models`.\n\n"
     rows = ["| measured on fresh scenes | value | bound | n |", "|---|---:|---:|---:|"]
     for f in figures:
         if f["name"].startswith((start, "judge")):
