@@ -2,6 +2,7 @@ import csv
 import io
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -76,7 +77,7 @@ def test_the_csv_holds_numbers_and_leaves_missing_ones_empty() -> None:
 def test_comparisons_show_points_interval_and_both_p_values() -> None:
     table = tables.comparison_table(index_scores(SCORES), SETTINGS)
     assert texts(table) == [
-        ["a_b − real", "tiny", "val", "−42.0 [−50.0, −30.0]", "< 0.001", "0.012"]  # noqa: RUF001
+        ["a_b − real", "tiny", "val", "−42.0 [−50.0, −30.0]", "< 0.001", "0.012"]  # noqa: RUF001 - a true minus
     ]
     assert table.rows[0][3].bold
 
@@ -165,7 +166,7 @@ def test_a_page_allows_its_own_script_only() -> None:
     assert "http" not in text.replace("http-equiv", "")
 
 
-def test_scores_of_other_training_sets_are_refused(tmp_path: object) -> None:
+def test_scores_of_other_training_sets_are_refused(tmp_path: Path) -> None:
     settings = ReportSettings("val", ("captoin",), ("val",), ())
     with pytest.raises(CapsynthError, match="captoin"):
-        tables.make_tables(SCORES, settings, tmp_path)  # type: ignore[arg-type]
+        tables.make_tables(SCORES, settings, tmp_path)

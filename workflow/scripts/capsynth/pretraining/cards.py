@@ -54,7 +54,8 @@ def _training(work: Path, schedules: Mapping[str, Any], models: Sequence[str], f
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     return (
         f"## Training\n\n{schedules['scenes']:,} captioned scenes of the embedded web, seed "
-        f"{schedules['seed']}, on two CPU cores shared with other work, with {versions}. "
+        f"{schedules['seed']}, on two CPU cores shared with other work, stopped and "
+        f"resumed (times include waiting), with {versions}. "
         "`make pretrain` repeats it from `config/pretrain.yaml`.\n\n"
         + "\n".join(rows)
         + "\n\n![Loss curves](loss.png)\n\n"
