@@ -18,8 +18,8 @@ PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check --no-input
 # The stamps carry a checksum of what they stand for: touching or cloning the requirements installs
 # nothing anew, changing them does.
 checksum = $(shell cat $(1) | cksum | tr ' ' '-')
-RUN_STAMP := $(VENV)/.capsynth-run-$(call checksum,requirements.txt requirements.lock)
-DEV_STAMP := $(VENV)/.capsynth-dev-$(call checksum,requirements.txt requirements-dev.txt requirements.lock)
+RUN_STAMP := $(VENV)/.capsynth-run-$(call checksum,requirements.txt requirements-nodeps.txt requirements.lock)
+DEV_STAMP := $(VENV)/.capsynth-dev-$(call checksum,requirements.txt requirements-nodeps.txt requirements-dev.txt requirements.lock)
 
 .PHONY: help
 help: ## list the targets
@@ -44,11 +44,13 @@ $(VENV)/bin/pip:
 $(RUN_STAMP): | $(VENV)/bin/pip
 	@echo "installing requirements.txt into $(VENV): a few gigabytes, some minutes"
 	@$(PIP) install -r requirements.txt -c requirements.lock
+	@$(PIP) install --no-deps -r requirements-nodeps.txt
 	@rm -f $(VENV)/.capsynth-run-*; touch $@
 
 $(DEV_STAMP): | $(VENV)/bin/pip
 	@echo "installing requirements-dev.txt into $(VENV): a few gigabytes, some minutes"
 	@$(PIP) install -r requirements-dev.txt -c requirements.lock
+	@$(PIP) install --no-deps -r requirements-nodeps.txt
 	@rm -f $(VENV)/.capsynth-*; touch $(RUN_STAMP) $@
 
 # Snakemake locks its folder and, when killed, leaves the lock behind. It is taken away only if no
@@ -110,10 +112,11 @@ lint: $(DEV_STAMP) ## check style, types and the workflow
 pretrain: $(RUN_STAMP) ## train the embedded captioner and generator anew (many hours)
 	@$(WITH_TOOLS) snakemake -s workflow/pretrain.smk --cores all --rerun-incomplete
 
+# The models are those of models/, whatever is left of their training: no rule may make them anew.
 .PHONY: evaluate-models
 evaluate-models: $(RUN_STAMP) ## measure the committed models and print their figures
 	@$(WITH_TOOLS) snakemake -s workflow/pretrain.smk --cores all --rerun-incomplete \
-	  --forcerun evaluate_models -- evaluate_models
+	  --allowed-rules render_web evaluate_models --forcerun evaluate_models -- evaluate_models
 
 .PHONY: clean
 clean: ## remove results, logs and caches; the virtual environment stays

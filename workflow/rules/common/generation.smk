@@ -1,0 +1,19 @@
+# Synthetic images: what their rule is told.
+
+
+def variant_generator(wildcards):
+    """The generator of a variant with the variant's own settings put over it."""
+    variant = config["variants"][wildcards.variant]
+    generator = with_local_path(config["generators"][variant["generator"]])
+    return {name: variant.get(name, value) for name, value in generator.items()}
+
+
+def generator_settings(wildcards):
+    """The settings of a variant's generator as one JSON value."""
+    return dump_json(variant_generator(wildcards))
+
+
+def generator_mark(wildcards):
+    """The name of the weights of a variant's generator."""
+    generator = variant_generator(wildcards)
+    return model_mark(generator["model"], generator["revision"])

@@ -1,0 +1,73 @@
+# The report: what it consists of, and what its rules read and are told.
+
+
+RUNS = [
+    f"{training_set}/{recipe}/seed{seed}"
+    for training_set in config["training_sets"]
+    for recipe in config["recipes"]
+    for seed in config["training_seeds"]
+]
+TABLES = {"main": "main_table", "comparisons": "comparisons", "per-class": "per_class"}
+FORMATS = ["csv", "md", "tex"]
+COMPARISONS = config["report"]["comparisons"]
+# Captions, and the first part of each class: what a gallery can show.
+GALLERY = config["report"]["gallery"]
+GALLERY_SHARDS = [shard_name(class_id, 0) for class_id in CLASS_IDS]
+GALLERY_CAPTIONERS = [
+    config["variants"][variant]["captioner"]
+    for variant in GALLERY["variants"]
+    if needs_captions(variant)
+][:1]
+REPORT_FILES = [
+    *(f"results/report/tables/{table}.html" for table in TABLES),
+    "results/report/robustness.png",
+    *(f"results/report/class-gains-{i}.png" for i in range(len(COMPARISONS))),
+    *(["results/report/gallery.html"] if GALLERY_CAPTIONERS else []),
+    *(["results/report/senses.png"] if GALLERY_CAPTIONERS and GALLERY["ambiguous"] else []),
+    "results/report/stage-times.png",
+]
+
+
+def report_settings(wildcards):
+    """What tables and figures show, and in which order, as one JSON value."""
+    return dump_json(
+        {
+            "in_distribution": config["report"]["in_distribution"],
+            "training_sets": list(config["training_sets"]),
+            "eval_sets": list(config["eval_sets"]),
+            "comparisons": COMPARISONS,
+        }
+    )
+
+
+def gallery_flags(wildcards):
+    """The shards that a gallery shows."""
+    words = []
+    for shard in GALLERY_SHARDS:
+        real = f"results/{DATASET}/real/{shard}"
+        words += ["--real", f"{real}.tar", f"{real}.jsonl"]
+        for variant in GALLERY["variants"]:
+            drawn = f"results/{DATASET}/images/{variant}/{shard}"
+            words += ["--variant", variant, f"{drawn}.tar", f"{drawn}.jsonl"]
+    names = flags(columns=GALLERY["variants"], images_per_class=GALLERY["images_per_class"])
+    return f"{shlex.join(words)} {names}"
+
+
+def benchmark_files(wildcards):
+    """The benchmarks of all jobs that the scores rest on."""
+    root = "results/benchmarks"
+    drawn = config["dataset"]["source"] == "openmoji"
+    captioners = {v["captioner"] for name, v in config["variants"].items() if needs_captions(name)}
+    used = sorted({v for t in config["training_sets"].values() for v in t["variants"]})
+    files = [f"{root}/collect_scores.tsv"]
+    files += [f"{root}/render_openmoji/{DATASET}/{c}.tsv" for c in CLASS_IDS if drawn]
+    files += [f"{root}/pack_real/{DATASET}/{shard}.tsv" for shard in SHARDS]
+    files += [f"{root}/pack_eval_set/{eval_set}.tsv" for eval_set in config["eval_sets"]]
+    for shard in SHARDS:
+        files += [f"{root}/caption_images/{DATASET}/{c}/{shard}.tsv" for c in sorted(captioners)]
+        for variant, stage in itertools.product(used, ("write_prompts", "generate_images")):
+            files.append(f"{root}/{stage}/{DATASET}/{variant}/{shard}.tsv")
+    files += [f"{root}/train_classifier/{DATASET}/{run}.tsv" for run in RUNS]
+    for run, eval_set in itertools.product(RUNS, config["eval_sets"]):
+        files.append(f"{root}/evaluate_classifier/{DATASET}/{run}/{eval_set}.tsv")
+    return files
