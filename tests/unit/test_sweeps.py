@@ -183,16 +183,6 @@ def test_a_written_config_is_the_config_with_its_folders_seen_from_where_it_lies
     assert config["dataset"]["path"] == "photos"
 
 
-def test_the_same_text_is_not_written_again(tmp_path: Path) -> None:
-    path = tmp_path / "a" / "config.yaml"
-    sweeps.write_if_changed(path, "one")
-    os.utime(path, (1, 1))
-    sweeps.write_if_changed(path, "one")
-    assert path.stat().st_mtime == 1
-    sweeps.write_if_changed(path, "two")
-    assert path.read_text() == "two"
-
-
 # ---- commands -----------------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from capsynth import cli
+from capsynth.files import write_if_changed
 from capsynth.sweeps import (
     config_text,
     join_scores,
@@ -21,7 +22,6 @@ from capsynth.sweeps import (
     read_yaml,
     run_command,
     take_lock,
-    write_if_changed,
 )
 
 log = logging.getLogger(__name__)

@@ -14,11 +14,11 @@ sys.path.insert(0, os.path.abspath(SCRIPTS))
 from capsynth.configuration import class_names, complete
 from capsynth.datasets.folder import source_token
 from capsynth.errors import CapsynthError
-from capsynth.files import dump_json
+from capsynth.files import dump_json, write_if_changed
 from capsynth.models import model_mark
 from capsynth.prompting import STRATEGIES
 from capsynth.shards import shard_name, split_shard_name
-from capsynth.source_code import code_of
+from capsynth.source_code import code_digests
 
 try:
     completed = complete(config)
@@ -64,16 +64,16 @@ def flags(**values):
 
 
 def code(script):
-    """The files of code that a rule depends on, as named single-file inputs."""
-    library = Path(SCRIPTS) / "capsynth"
+    """What a rule depends on of the code: one small file with the digests of all modules it imports.
+
+    One file, not one input a module: a large experiment has ten thousand jobs, and each input costs
+    Snakemake time and memory. It is written only if a digest has changed.
+    """
     path = Path(SCRIPTS) / f"{script}.py"
-    modules = {
-        "library_" + "_".join(file.relative_to(library).with_suffix("").parts): file
-        for file in code_of(path, Path(SCRIPTS))
-    }
+    digests = Path(f"results/.code/{script}.json")
+    write_if_changed(digests, dump_json(code_digests(path, Path(SCRIPTS))))
     # How a script is started has no part in what it makes.
-    warm = ancient(f"{SCRIPTS}/warm.py")
-    return {"script": path, "warm": warm, **modules}
+    return {"code": digests, "script": ancient(path), "warm": ancient(f"{SCRIPTS}/warm.py")}
 
 
 def with_local_path(model):

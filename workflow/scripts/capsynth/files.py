@@ -42,6 +42,12 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
+def write_if_changed(path: Path, text: str) -> None:
+    """Write ``text`` as ``write_text`` does, unless ``path`` holds it already."""
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text)
+
+
 def dump_json(value: Any) -> str:
     """Return ``value`` as one line of JSON with sorted keys: equal values give equal text."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)

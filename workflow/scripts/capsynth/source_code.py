@@ -4,6 +4,8 @@ import ast
 import functools
 from pathlib import Path
 
+from capsynth.fingerprints import file_digest
+
 PACKAGE = "capsynth"
 
 
@@ -51,3 +53,13 @@ def code_of(script: Path, root: Path) -> list[Path]:
                 seen.add(file)
                 waiting.append(file)
     return sorted(seen)
+
+
+def code_digests(script: Path, root: Path) -> dict[str, str]:
+    """Return the SHA-256 of ``script`` and of the library files it needs, by path in ``root``."""
+    return {str(f.relative_to(root)): _digest(f) for f in [script, *code_of(script, root)]}
+
+
+@functools.cache
+def _digest(path: Path) -> str:
+    return file_digest(path)

@@ -206,12 +206,6 @@ def _seen_from(folder: str, section: Mapping[str, Any]) -> dict[str, Any]:
     return seen
 
 
-def write_if_changed(path: Path, text: str) -> None:
-    """Write ``text`` to ``path``, atomically, unless that is what stands there."""
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
-        write_text(path, text)
-
-
 def take_lock(path: Path) -> int:
     """Return a descriptor that holds a lock until every process that shares it has ended.
 
