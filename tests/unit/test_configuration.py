@@ -94,7 +94,7 @@ report:
   in_distribution: photos-val
   comparisons: [[half+told, many]]
   draws: 200
-  gallery: { images_per_class: 4 }
+  gallery: { images_per_class: 4, max_classes: 2 }
 """
 
 

@@ -5,12 +5,8 @@ rule collect_scores:
     """Collect the scores of all runs on all evaluation sets."""
     input:
         **code("collect_scores"),
-        predictions=expand(
-            "results/{dataset}/predictions/{run}/{eval_set}.parquet",
-            dataset=DATASET,
-            run=RUNS,
-            eval_set=config["eval_sets"],
-        ),
+        predictions=PREDICTIONS,
+        arguments=argument_file("predictions", ["--predictions", *PREDICTIONS]),
     output:
         scores="results/scores.csv",
     log:
@@ -23,7 +19,7 @@ rule collect_scores:
         comparisons=dump_json(COMPARISONS),
         draws=flags(draws=config["report"]["draws"]),
     shell:
-        "python {input.warm:q} run {input.script:q} --predictions {input.predictions:q}"
+        "python {input.warm:q} run {input.script:q} @{input.arguments:q}"
         " --comparisons {params.comparisons:q} {params.draws} --output {output.scores:q} 2> {log:q}"
 
 
@@ -140,6 +136,7 @@ rule plot_gallery:
             variant=GALLERY["variants"],
             shard=GALLERY_SHARDS,
         ),
+        arguments=gallery_arguments,
     output:
         page=report(
             "results/report/gallery.html",
@@ -154,10 +151,10 @@ rule plot_gallery:
     conda:
         "../../envs/report.yaml"
     params:
-        shards=gallery_flags,
+        shown=gallery_flags,
     shell:
-        "python {input.warm:q} run {input.script:q} {params.shards}"
-        " --captions {input.captions:q} --output {output.page:q} 2> {log:q}"
+        "python {input.warm:q} run {input.script:q} @{input.arguments:q} {params.shown}"
+        " --output {output.page:q} 2> {log:q}"
 
 
 use rule plot_gallery as plot_senses with:
@@ -174,7 +171,7 @@ use rule plot_gallery as plot_senses with:
     benchmark:
         "results/benchmarks/plot_senses.tsv"
     params:
-        shards=lambda wildcards: (
+        shown=lambda wildcards: (
             f"{gallery_flags(wildcards)} --strip results/report/senses.png "
             + flags(ambiguous=GALLERY["ambiguous"])
         ),
@@ -185,6 +182,7 @@ rule plot_stage_times:
     input:
         **code("plot_stage_times"),
         benchmarks=benchmark_files,
+        arguments=benchmark_arguments,
     output:
         png=report(
             "results/report/stage-times.png",
@@ -199,5 +197,5 @@ rule plot_stage_times:
     conda:
         "../../envs/report.yaml"
     shell:
-        "python {input.warm:q} run {input.script:q} --benchmarks {input.benchmarks:q}"
+        "python {input.warm:q} run {input.script:q} @{input.arguments:q}"
         " --csv {output.csv:q} --output {output.png:q} {output.svg:q} 2> {log:q}"

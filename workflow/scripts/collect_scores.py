@@ -33,7 +33,7 @@ def pairs_from_json(text: str) -> list[list[str]]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, fromfile_prefix_chars="@")
     parser.add_argument("--predictions", type=Path, nargs="+", required=True)
     parser.add_argument("--comparisons", default="[]", help="JSON pairs of training sets: [[a, b]]")
     parser.add_argument("--draws", type=int, default=1000, help="bootstrap replicates")

@@ -11,7 +11,7 @@ from capsynth.reporting.gallery import GalleryInputs, ShardFiles, make_gallery, 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, fromfile_prefix_chars="@")
     shard = ("TAR", "MANIFEST")
     parser.add_argument("--real", type=Path, nargs=2, action="append", required=True, metavar=shard)
     parser.add_argument("--captions", type=Path, nargs="+", action="extend", required=True)

@@ -11,7 +11,7 @@ from capsynth.reporting.stage_times import plot_stage_times, read_stage_times, w
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, fromfile_prefix_chars="@")
     parser.add_argument("--benchmarks", type=Path, nargs="+", required=True)
     parser.add_argument("--csv", type=Path, required=True)
     parser.add_argument("--output", type=Path, nargs="+", required=True, help=".png and .svg files")

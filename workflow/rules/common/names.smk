@@ -76,6 +76,13 @@ def code(script):
     return {"code": digests, "script": ancient(path), "warm": ancient(f"{SCRIPTS}/warm.py")}
 
 
+def argument_file(name, words):
+    """A file of command-line arguments, one a line: a shell takes no command of 128 KiB or more."""
+    path = Path(f"results/.arguments/{name}.txt")
+    write_if_changed(path, "".join(f"{word}\n" for word in words))
+    return path
+
+
 def with_local_path(model):
     """A captioner or generator whose model, if it is a folder of the checkout, is found from here."""
     folder = Path(workflow.basedir) / model["model"]

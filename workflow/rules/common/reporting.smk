@@ -10,9 +10,15 @@ RUNS = [
 TABLES = {"main": "main_table", "comparisons": "comparisons", "per-class": "per_class"}
 FORMATS = ["csv", "md", "tex"]
 COMPARISONS = config["report"]["comparisons"]
-# Captions, and the first part of each class: what a gallery can show.
+PREDICTIONS = [
+    f"results/{DATASET}/predictions/{run}/{eval_set}.parquet"
+    for run in RUNS
+    for eval_set in config["eval_sets"]
+]
+# Captions, and the first part of a class: what a gallery can show.
 GALLERY = config["report"]["gallery"]
-GALLERY_SHARDS = [shard_name(class_id, 0) for class_id in CLASS_IDS]
+GALLERY_CLASSES = dict.fromkeys([*GALLERY["ambiguous"], *CLASS_IDS[: GALLERY["max_classes"]]])
+GALLERY_SHARDS = [shard_name(class_id, 0) for class_id in CLASS_IDS if class_id in GALLERY_CLASSES]
 GALLERY_CAPTIONERS = [
     config["variants"][variant]["captioner"]
     for variant in GALLERY["variants"]
@@ -40,17 +46,27 @@ def report_settings(wildcards):
     )
 
 
-def gallery_flags(wildcards):
+def gallery_arguments(wildcards):
     """The shards that a gallery shows."""
     words = []
     for shard in GALLERY_SHARDS:
         real = f"results/{DATASET}/real/{shard}"
         words += ["--real", f"{real}.tar", f"{real}.jsonl"]
+        words += ["--captions", f"results/{DATASET}/captions/{GALLERY_CAPTIONERS[0]}/{shard}.jsonl"]
         for variant in GALLERY["variants"]:
             drawn = f"results/{DATASET}/images/{variant}/{shard}"
             words += ["--variant", variant, f"{drawn}.tar", f"{drawn}.jsonl"]
-    names = flags(columns=GALLERY["variants"], images_per_class=GALLERY["images_per_class"])
-    return f"{shlex.join(words)} {names}"
+    return argument_file("gallery", words)
+
+
+def gallery_flags(wildcards):
+    """What a gallery shows of them."""
+    return flags(columns=GALLERY["variants"], images_per_class=GALLERY["images_per_class"])
+
+
+def benchmark_arguments(wildcards):
+    """The benchmarks of all jobs that the scores rest on, as arguments."""
+    return argument_file("benchmarks", ["--benchmarks", *benchmark_files(wildcards)])
 
 
 def benchmark_files(wildcards):
