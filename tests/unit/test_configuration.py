@@ -50,7 +50,7 @@ dataset:
   source: folder
   path: photos/train
   classes:
-    n02106662: German Shepherd
+    n02106662: { name: German Shepherd, hypernym: dog }
     Tench_2: { name: tench, definition: a freshwater fish, hypernym: fish }
   image_side: 256
   image_format: png
@@ -82,7 +82,7 @@ variants:
     strategy: class-name
     generator: sd
     images_per_class: 10
-    template: "{{a}} sketch of {class_name}"
+    template: "{{a}} sketch of {class_name}, a {hypernym}: {definition}"
     seed: 7
     num_inference_steps: 10
     guidance_scale: 1
@@ -360,7 +360,7 @@ def test_an_evaluation_set_has_its_own_context_bias_or_that_of_the_data_set() ->
 def test_class_names_are_listed_mapped_or_read_off_the_folder(tmp_path: Path) -> None:
     assert list(class_table(complete(default_config())["dataset"]))[-2:] == ["bat", "mouse"]
     assert class_table(complete(folder_config())["dataset"]) == {
-        "n02106662": ClassInfo("n02106662", "German Shepherd"),
+        "n02106662": ClassInfo("n02106662", "German Shepherd", None, "dog"),
         "Tench_2": ClassInfo("Tench_2", "tench", "a freshwater fish", "fish"),
     }
     for name in ("b", "a", ".cache"):

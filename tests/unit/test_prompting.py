@@ -2,6 +2,7 @@
 
 import logging
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import settings as checks
 from hypothesis import strategies as st
 
-from capsynth.classes import ClassInfo
+from capsynth.classes import ClassInfo, class_table
 from capsynth.configuration import PLACEHOLDERS
 from capsynth.errors import CapsynthError
 from capsynth.files import read_json_lines, write_json_lines
@@ -98,6 +99,24 @@ def test_every_strategy_has_its_prompt(strategy: str, tmp_path: Path) -> None:
     row = prompts(tmp_path, settings(strategy, **needs), rows)[1]
     assert row["prompt"] == prompt
     assert (row["index"], row["class_index"], row["status"]) == (1, 4, "ok")
+
+
+def test_the_documentation_shows_each_strategy_with_its_template_and_prompt(
+    repository: Path, tmp_path: Path
+) -> None:
+    text = (repository / "docs" / "prompt-strategies.md").read_text(encoding="utf-8")
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
+    shown = {cells[0].strip("`"): cells for cells in lines if len(cells) == 4 and "`" in cells[0]}
+    assert list(shown) == list(STRATEGIES)
+    known = class_table(["n02012849"], ["definition"])["n02012849"]
+    crane = replace(known, hypernym="wading bird")
+    rows = caption_rows(["a bird standing in shallow water"])
+    for name, strategy in STRATEGIES.items():
+        places = ("on a beach",) if "background" in PLACEHOLDERS[name] else ()
+        chosen = settings(name, backgrounds=places)
+        assert shown[name][-1] == prompts(tmp_path, chosen, rows, about=crane)[0]["prompt"]
+        if strategy.template:
+            assert shown[name][1] == f"`{strategy.template}`"
 
 
 def test_strategies_read_what_their_templates_say() -> None:

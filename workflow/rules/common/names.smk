@@ -22,7 +22,6 @@ from capsynth.prompting import (
     STRATEGIES,
     check_class_words,
     class_fields,
-    placeholders,
     templates_of,
 )
 from capsynth.shards import shard_name, split_shard_name

@@ -1,5 +1,12 @@
 # Prompts: what their rule reads and is told.
 
+# By variant: the templates, its own or those of its strategy, and the words they take of a class.
+PROMPT_TEMPLATES = {
+    name: templates_of(variant["strategy"], variant["template"], variant["templates"])
+    for name, variant in config["variants"].items()
+}
+PROMPT_WORDS = {name: class_fields([v]) for name, v in config["variants"].items()}
+
 
 def needs_captions(variant):
     """Whether a variant's prompts are made from captions."""
@@ -14,19 +21,12 @@ def variant_captions(wildcards):
     return [f"results/{DATASET}/captions/{captioner}/{wildcards.shard}.jsonl"]
 
 
-def prompt_templates(variant):
-    """The templates of a variant: its own or those of its strategy."""
-    settings = config["variants"][variant]
-    return templates_of(settings["strategy"], settings["template"], settings["templates"])
-
-
 def prompt_flags(wildcards):
     """The class, and the captions if the variant's prompts are made from captions."""
     class_id, _ = split_shard_name(wildcards.shard)
     about = asdict(CLASSES[class_id])
     # What the templates do not take is left out: another definition then reruns nothing.
-    used = placeholders(*prompt_templates(wildcards.variant))
-    about |= {word: None for word in CLASS_WORDS if word not in used}
+    about |= {word: None for word in CLASS_WORDS if word not in PROMPT_WORDS[wildcards.variant]}
     captions = {"captions": path for path in variant_captions(wildcards)}
     return flags(class_info=dump_json(about), **captions)
 
@@ -45,7 +45,7 @@ def prompt_settings(wildcards):
     return dump_json(
         {
             "dataset": DATASET,
-            "templates": prompt_templates(wildcards.variant),
+            "templates": PROMPT_TEMPLATES[wildcards.variant],
             **{name: variant[name] for name in names},
         }
     )
