@@ -347,6 +347,7 @@ def test_two_captions_of_one_number_are_refused(tmp_path: Path) -> None:
         ("a BIRD on a wire", "kite (bird of prey)", True),
         ("a bird-of-prey", "kite (bird of prey)", True),
         ("", "bat", False),
+        ("the letter A", "A", True),
     ],
 )
 def test_a_caption_names_its_class_by_one_of_its_words(

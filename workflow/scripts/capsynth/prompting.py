@@ -214,9 +214,9 @@ def has_class_word(caption: str, class_name: str) -> bool:
     """Return whether a caption has a word of the class name, in singular or plural.
 
     Words are compared in lower case, letters and digits only; a word matches itself with ``s`` or
-    ``es`` at its end. Small words such as ``of`` do not count.
+    ``es`` at its end. Small words such as ``of`` do not count, unless the name has no others.
     """
-    named = _words(class_name) - _SMALL_WORDS
+    named = _words(class_name) - _SMALL_WORDS or _words(class_name)
     said = _words(caption)
     either = {word + ending for word in named for ending in ("", "s", "es")}
     return bool(either & said or {word + ending for word in said for ending in ("s", "es")} & named)
