@@ -189,7 +189,7 @@ def _image_cell(picture: Picture | None, with_prompt: bool) -> str:
     if picture is None:
         return '<td><span class="none">not drawn</span></td>'
     record = picture.record
-    prompt = f'<span class="prompt">{escape(record.prompt)}</span>' if with_prompt else ""
+    prompt = f'<span class="prompt">{escape(record.prompt or "")}</span>' if with_prompt else ""
     if picture.image is None:
         reason = f"rejected: {record.reason or 'no reason given'}"
         return f'<td><span class="none">{escape(reason)}</span>{prompt}</td>'
