@@ -165,15 +165,19 @@ def prompt(output: Path, images: int = 5) -> Path:
     settings = {
         "dataset": "d",
         "strategy": "class-name",
-        "template": None,
+        "templates": ["a photo of a {class_name}"],
+        "backgrounds": [],
         "images_per_class": images,
+        "images_per_caption": None,
+        "on_classless": None,
         "seed": 0,
     }
+    about = {"class_id": "bat", "class_name": "bat", "definition": None, "hypernym": None}
     write_prompts.main(
         words(
             settings=dump_json(settings),
             shard="bat-0",
-            class_name="bat",
+            class_info=dump_json(about),
             class_index=0,
             parts_per_class=1,
             output=output,

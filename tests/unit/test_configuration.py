@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from capsynth.classes import CLASS_ID, ClassInfo
 from capsynth.configuration import (
     OVERRIDES,
     PLACEHOLDERS,
     SCHEMA_PATH,
     as_yaml_number,
-    class_names,
+    class_table,
     complete,
     load_schema,
     template_problems,
@@ -28,7 +29,7 @@ from capsynth.datasets.openmoji.splits import SPLITS
 from capsynth.datasets.openmoji.world import CLASSES
 from capsynth.errors import CapsynthError
 from capsynth.files import dump_json
-from capsynth.prompting import STRATEGIES
+from capsynth.prompting import CLASSLESS_POLICIES, STRATEGIES, templates_of
 
 ROOT = Path(__file__).resolve().parents[2]
 # config/pretrain.yaml is how the embedded models are made, not an experiment; sweeps are checked in
@@ -48,7 +49,9 @@ dataset:
   name: photos
   source: folder
   path: photos/train
-  classes: { n02106662: German Shepherd, Tench_2: tench }
+  classes:
+    n02106662: { name: German Shepherd, hypernym: dog }
+    Tench_2: { name: tench, definition: a freshwater fish, hypernym: fish }
   image_side: 256
   image_format: png
   parts_per_class: 2
@@ -79,12 +82,19 @@ variants:
     strategy: class-name
     generator: sd
     images_per_class: 10
-    template: "{{a}} sketch of {class_name}"
+    template: "{{a}} sketch of {class_name}, a {hypernym}: {definition}"
     seed: 7
     num_inference_steps: 10
     guidance_scale: 1
     negative_prompt: ""
-  told: { strategy: caption, captioner: blip, generator: sd }
+  told:
+    strategy: caption-background
+    captioner: blip
+    generator: sd
+    images_per_caption: 2.5
+    backgrounds: [on a beach, at night]
+    on_classless: drop
+    templates: ["{class_name}, {caption}, {background}", "{caption} {background}, a {class_name}"]
 training_sets:
   half+told: { real: 0.5, variants: [told] }
   many: { variants: [many] }
@@ -267,17 +277,30 @@ def test_strategies_and_their_templates_are_those_of_the_library() -> None:
     assert variant["properties"]["strategy"]["enum"] == list(STRATEGIES) == list(PLACEHOLDERS)
     for name, strategy in STRATEGIES.items():
         needs = {"captioner": "blip"} if strategy.needs_captions else {"images_per_class": 3}
+        if "background" in PLACEHOLDERS[name]:
+            needs["backgrounds"] = ["on a beach"]
         entry = {"strategy": name, "generator": "sd", **needs}
         filled = complete(with_change(folder_config(), "variants/new", entry))["variants"]["new"]
         assert filled["template"] == strategy.template
-        assert template_problems(strategy.template, name) == []
+        assert filled["templates"] is None
+        for template in templates_of(name, strategy.template, None):
+            assert template_problems(template, name) == []
+    assert variant["properties"]["on_classless"]["enum"] == [*CLASSLESS_POLICIES, None]
+
+
+def test_classes_in_files_may_be_named_as_in_the_configuration() -> None:
+    rule = load_schema()["$defs"]["class_id"]
+    assert CLASS_ID.pattern.replace("{0,99}", "*") == rule["pattern"].strip("^$")
+    assert rule["maxLength"] == 100
 
 
 # ---- what is filled in --------------------------------------------------------------------------
 
 
 def test_every_key_is_present_in_a_completed_config() -> None:
-    config = complete(without(folder_config(), "dataset/classes"))
+    config = complete(
+        with_change(folder_config(), "dataset/classes", {"a": {"name": "x"}, "b": "y"})
+    )
     schema = load_schema()
     assert set(used_keys(config, schema)) == {path for path, _, _ in fixed_keys(schema)}
 
@@ -335,18 +358,20 @@ def test_an_evaluation_set_has_its_own_context_bias_or_that_of_the_data_set() ->
 
 
 def test_class_names_are_listed_mapped_or_read_off_the_folder(tmp_path: Path) -> None:
-    assert list(class_names(complete(default_config())["dataset"]))[-2:] == ["bat", "mouse"]
-    mapped = {"n02106662": "German Shepherd", "Tench_2": "tench"}
-    assert class_names(complete(folder_config())["dataset"]) == mapped
+    assert list(class_table(complete(default_config())["dataset"]))[-2:] == ["bat", "mouse"]
+    assert class_table(complete(folder_config())["dataset"]) == {
+        "n02106662": ClassInfo("n02106662", "German Shepherd", None, "dog"),
+        "Tench_2": ClassInfo("Tench_2", "tench", "a freshwater fish", "fish"),
+    }
     for name in ("b", "a", ".cache"):
         (tmp_path / name).mkdir()
     (tmp_path / "notes.txt").touch()
     config = without(with_change(folder_config(), "dataset/path", str(tmp_path)), "dataset/classes")
     dataset = complete(config)["dataset"]
-    assert list(class_names(dataset).items()) == [("a", "a"), ("b", "b")]
+    assert class_table(dataset) == {"a": ClassInfo("a", "a"), "b": ClassInfo("b", "b")}
     (tmp_path / "no name").mkdir()
     with pytest.raises(CapsynthError, match="'no name' cannot be a class; use letters"):
-        class_names(dataset)
+        class_table(dataset)
 
 
 @pytest.mark.parametrize(("folders", "message"), [(None, "No such file"), (["a"], "1 folders")])
@@ -357,7 +382,7 @@ def test_a_folder_without_classes_is_refused(
         (tmp_path / "photos" / name).mkdir(parents=True)
     dataset = {"path": str(tmp_path / "photos"), "classes": None}
     with pytest.raises(CapsynthError, match=rf"dataset\.path: .*{message}"):
-        class_names(dataset)
+        class_table(dataset)
 
 
 def test_a_key_set_to_nothing_counts_as_left_out() -> None:
@@ -434,7 +459,7 @@ MISTAKES: dict[str, tuple[Change, str, str]] = {
     "unknown strategy": (
         setting("variants/caption/strategy", "captoin"),
         "variants.caption.strategy: 'captoin' is not known",
-        "did you mean 'caption'? known: class-name, caption, caption-only",
+        "did you mean 'caption'? known: class-name, caption, caption-only, class-name-hypernym",
     ),
     "unknown source": (
         setting("dataset/source", "imagenet"),
@@ -590,7 +615,7 @@ MISTAKES: dict[str, tuple[Change, str, str]] = {
     "captioner that is not needed": (
         setting("variants/class-name/captioner", "embedded"),
         "variants.class-name.captioner: does not apply",
-        "remove it. The strategy class-name reads no captions.",
+        "remove it. This strategy reads no captions.",
     ),
     "captioner that is missing": (
         removing("variants/caption/captioner"),
@@ -600,7 +625,7 @@ MISTAKES: dict[str, tuple[Change, str, str]] = {
     "number of images that captions decide": (
         setting("variants/caption/images_per_class", 64),
         "variants.caption.images_per_class: does not apply",
-        "remove it. Caption strategies draw one image for each caption.",
+        "remove it. Caption strategies draw images_per_caption images of each caption.",
     ),
     "number of images that is missing": (
         removing("variants/class-name/images_per_class"),
@@ -631,6 +656,77 @@ MISTAKES: dict[str, tuple[Change, str, str]] = {
         setting("variants/class-name/template", "{class_name.upper}"),
         "variants.class-name.template: {class_name.upper} is not filled in",
         "use {class_name}",
+    ),
+    "one of several templates without its caption": (
+        setting("variants/caption/templates", ["{class_name}: {caption}", "a {class_name}"]),
+        "variants.caption.templates[1]: strategy caption needs {caption}",
+        "add it",
+    ),
+    "template beside templates": (
+        lambda config: with_change(
+            with_change(config, "variants/caption/template", "{class_name}, {caption}"),
+            "variants/caption/templates",
+            ["{class_name}: {caption}"],
+        ),
+        "variants.caption.template: does not apply",
+        "remove it. The templates take its place",
+    ),
+    "mistyped hypernym in a template": (
+        setting("variants/class-name/template", "{class_name}, {hypernim}"),
+        "variants.class-name.template: {hypernim} is not filled in",
+        "did you mean hypernym?",
+    ),
+    "template of the strategy that has its own": (
+        setting(
+            "variants/class-name",
+            {
+                "strategy": "clip-templates",
+                "generator": "embedded",
+                "images_per_class": 5,
+                "template": "a {class_name}",
+            },
+        ),
+        "variants.class-name.template: does not apply",
+        "for others use the strategy class-name",
+    ),
+    "backgrounds that are missing": (
+        setting("variants/class-name/strategy", "class-name-background"),
+        "variants.class-name.backgrounds is missing",
+        "what {background} stands for",
+    ),
+    "backgrounds that are not needed": (
+        setting("variants/caption/backgrounds", ["on grass"]),
+        "variants.caption.backgrounds: does not apply",
+        "Only the strategies class-name-background and caption-background",
+    ),
+    "no backgrounds": (
+        lambda config: with_change(
+            with_change(config, "variants/class-name/strategy", "class-name-background"),
+            "variants/class-name/backgrounds",
+            [],
+        ),
+        "variants.class-name.backgrounds: has 0 entries",
+        "give at least 1",
+    ),
+    "images a caption without captions": (
+        setting("variants/class-name/images_per_caption", 2),
+        "variants.class-name.images_per_caption: does not apply",
+        "give images_per_class",
+    ),
+    "no image a caption": (
+        setting("variants/caption/images_per_caption", 0),
+        "variants.caption.images_per_caption: 0 is too small",
+        "use more than 0",
+    ),
+    "class-less policy without captions": (
+        setting("variants/class-name/on_classless", "drop"),
+        "variants.class-name.on_classless: does not apply",
+        "This strategy reads no captions.",
+    ),
+    "unknown class-less policy": (
+        setting("variants/caption/on_classless", "dorp"),
+        "variants.caption.on_classless: 'dorp' is not known",
+        "did you mean 'drop'?",
     ),
     "training set without images": (
         setting("training_sets/none", {}),
@@ -673,9 +769,14 @@ MISTAKES: dict[str, tuple[Change, str, str]] = {
         "Only the source folder reads a path.",
     ),
     "mapping of classes of drawn scenes": (
-        setting("dataset/classes", {"car": "car", "dog": "dog"}),
+        setting("dataset/classes", {"cra": "car", "dog": "dog"}),
+        "dataset.classes: 'cra' is not known",
+        "did you mean 'car'?",
+    ),
+    "subset for drawn scenes": (
+        setting("dataset/classes", "imagenette"),
         "dataset.classes: ",
-        "expected a list, not a mapping",
+        "expected a list or a mapping of keys to values, not 'imagenette'",
     ),
     "upper case in a name": (
         setting("recipes/CPU Tiny 2", {"model": "test_resnet"}),
@@ -738,6 +839,26 @@ def test_a_mistake_is_refused_with_its_key_and_its_remedy(mistake: str) -> None:
             setting("dataset/classes", ["a b", "c"]),
             "dataset.classes[0]: 'a b' cannot be part of a file name",
             "use letters, digits and ._+-",
+        ),
+        (
+            setting("dataset/classes", "imagenet100"),
+            "dataset.classes: 'imagenet100' is not known",
+            "did you mean 'imagenet-100'?",
+        ),
+        (
+            setting("dataset/classes", "classes.tsv"),
+            "dataset.classes: 'classes.tsv' is not known",
+            "a file that ends in .txt, a file that ends in .csv",
+        ),
+        (
+            setting("dataset/classes", {"a": {"definition": "x"}, "b": "y"}),
+            "dataset.classes.a.name is missing",
+            "Name of the class",
+        ),
+        (
+            setting("dataset/classes", {"a": {"name": "x", "hypernim": "z"}, "b": "y"}),
+            "dataset.classes.a.hypernim is not a key",
+            "did you mean hypernym?",
         ),
         (
             setting("dataset/classes", {"a/b": "x", "c": "y"}),

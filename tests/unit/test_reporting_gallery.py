@@ -106,6 +106,21 @@ def test_rows_pair_the_first_usable_real_images_with_what_was_drawn_for_them(
     assert "not drawn" in found.rows[2]
 
 
+def test_of_several_images_of_one_real_image_the_first_is_shown(tmp_path: Path) -> None:
+    files = gallery.ShardFiles(tmp_path / "s.tar", tmp_path / "s.jsonl")
+    samples = [
+        Sample(
+            ShardRecord(key, "bat", 0, index, "ok", "f", "png"),
+            encode_image(Image.new("RGB", (8, 8), "red"), "png"),
+        )
+        for key, index in [("bat_000000", 0), ("bat_000000-1", 0), ("bat_000001", 1)]
+    ]
+    write_shard(files.tar, files.manifest, samples)
+    strip = gallery.read_pictures([files], most=2)
+    assert [p.record.key for p in strip.values()] == ["bat_000000", "bat_000001"]
+    assert gallery.read_paired([files], strip) == strip
+
+
 def test_images_of_a_row_are_the_bytes_of_the_shards(tmp_path: Path) -> None:
     found = make_page(tmp_path, most=1)
     colours = []

@@ -3,6 +3,7 @@ import itertools
 import os
 import shlex
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -11,25 +12,34 @@ from snakemake.exceptions import WorkflowError
 SCRIPTS = os.path.relpath(Path(workflow.basedir) / "workflow" / "scripts")
 sys.path.insert(0, os.path.abspath(SCRIPTS))
 
-from capsynth.configuration import class_names, complete
+from capsynth.configuration import class_table, complete
 from capsynth.datasets.folder import source_token
 from capsynth.errors import CapsynthError
 from capsynth.files import dump_json, write_if_changed
 from capsynth.models import model_mark
-from capsynth.prompting import STRATEGIES
+from capsynth.prompting import (
+    CLASS_WORDS,
+    STRATEGIES,
+    check_class_words,
+    class_fields,
+    templates_of,
+)
 from capsynth.shards import shard_name, split_shard_name
 from capsynth.source_code import code_digests
 
 try:
     completed = complete(config)
+    # class_id -> ClassInfo, in order
+    CLASSES = class_table(completed["dataset"], class_fields(completed["variants"].values()))
+    check_class_words(completed["variants"], CLASSES.values())
 except CapsynthError as error:
     raise WorkflowError(str(error)) from None
 config.clear()
 config.update(completed)
 
 DATASET = config["dataset"]["name"]
-CLASS_NAMES = class_names(config["dataset"])  # class_id -> class_name, in order
-CLASS_IDS = list(CLASS_NAMES)
+CLASS_NAMES = {class_id: about.class_name for class_id, about in CLASSES.items()}
+CLASS_IDS = list(CLASSES)
 PARTS = config["dataset"]["parts_per_class"]
 SHARDS = [shard_name(c, part) for c in CLASS_IDS for part in range(PARTS)]
 # The image format of real shards and evaluation sets, one JSON value.

@@ -1,5 +1,12 @@
 # Prompts: what their rule reads and is told.
 
+# By variant: the templates, its own or those of its strategy, and the words they take of a class.
+PROMPT_TEMPLATES = {
+    name: templates_of(variant["strategy"], variant["template"], variant["templates"])
+    for name, variant in config["variants"].items()
+}
+PROMPT_WORDS = {name: class_fields([v]) for name, v in config["variants"].items()}
+
 
 def needs_captions(variant):
     """Whether a variant's prompts are made from captions."""
@@ -17,12 +24,28 @@ def variant_captions(wildcards):
 def prompt_flags(wildcards):
     """The class, and the captions if the variant's prompts are made from captions."""
     class_id, _ = split_shard_name(wildcards.shard)
+    about = asdict(CLASSES[class_id])
+    # What the templates do not take is left out: another definition then reruns nothing.
+    about |= {word: None for word in CLASS_WORDS if word not in PROMPT_WORDS[wildcards.variant]}
     captions = {"captions": path for path in variant_captions(wildcards)}
-    return flags(class_name=CLASS_NAMES[class_id], **captions)
+    return flags(class_info=dump_json(about), **captions)
 
 
 def prompt_settings(wildcards):
     """The prompt settings of a variant as one JSON value."""
     variant = config["variants"][wildcards.variant]
-    names = ("strategy", "template", "images_per_class", "seed")
-    return dump_json({"dataset": DATASET, **{name: variant.get(name) for name in names}})
+    names = (
+        "strategy",
+        "backgrounds",
+        "images_per_class",
+        "images_per_caption",
+        "on_classless",
+        "seed",
+    )
+    return dump_json(
+        {
+            "dataset": DATASET,
+            "templates": PROMPT_TEMPLATES[wildcards.variant],
+            **{name: variant[name] for name in names},
+        }
+    )

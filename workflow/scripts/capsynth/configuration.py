@@ -9,23 +9,33 @@ import functools
 import math
 import re
 import string
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
+from capsynth import classes as class_sources
+from capsynth.classes import ClassInfo
+from capsynth.datasets.imagenet import SUBSETS
 from capsynth.errors import CapsynthError
 
 SCHEMA_PATH = Path(__file__).resolve().parents[2] / "schemas" / "config.schema.yaml"
 
-# What a template of each strategy must fill in, and may.
+# What a template of each strategy must fill in.
 PLACEHOLDERS: Mapping[str, tuple[str, ...]] = {
     "class-name": ("class_name",),
     "caption": ("class_name", "caption"),
     "caption-only": ("caption",),
+    "class-name-hypernym": ("class_name", "hypernym"),
+    "class-name-definition": ("class_name", "definition"),
+    "class-name-background": ("class_name", "background"),
+    "clip-templates": ("class_name",),
+    "caption-background": ("class_name", "caption", "background"),
 }
+# What any template may fill in beside that.
+OPTIONAL_PLACEHOLDERS = ("definition", "hypernym")
 
 # What a variant may set itself instead of its generator.
 OVERRIDES = ("num_inference_steps", "guidance_scale", "negative_prompt")
@@ -85,20 +95,20 @@ def complete(config: Mapping[str, Any]) -> dict[str, Any]:
     return filled
 
 
-def class_names(dataset: Mapping[str, Any]) -> dict[str, str]:
-    """Return the class name of each class identifier, in the order of the class indices.
+def class_table(dataset: Mapping[str, Any], fields: Collection[str] = ()) -> dict[str, ClassInfo]:
+    """Return what is known of each class by its identifier, in the order of the class indices.
 
     Args:
         dataset: The data set of a configuration that ``complete`` returned.
+        fields: Which of ``definition`` and ``hypernym`` to look up.
 
     Raises:
         CapsynthError: If the classes are to be read off a folder that does not exist, that holds
-            fewer than two folders, or whose folders have names that shards cannot carry.
+            fewer than two folders, or whose folders have names that shards cannot carry; or from a
+            file that cannot be read.
     """
-    classes = dataset["classes"]
-    if isinstance(classes, Mapping):
-        return dict(classes)
-    return {class_id: class_id for class_id in classes or _folder_names(Path(dataset["path"]))}
+    given = dataset["classes"] or _folder_names(Path(dataset["path"]))
+    return class_sources.class_table(given, fields)
 
 
 def _folder_names(path: Path) -> list[str]:
@@ -276,14 +286,16 @@ def _schema_at(path: Iterable[str | int]) -> Schema:
 def _explain(error: ValidationError, config: Any) -> Iterator[str]:
     """Yield the lines that describe what one rule of the schema refused in ``config``."""
     path: KeyPath = tuple(error.absolute_path)
+    limit: Any = error.validator_value
     if "propertyNames" in error.absolute_schema_path:
         # The refused value is a key here; the path ends at the mapping that holds it.
         siblings = functools.reduce(lambda value, part: value[part], path, config)
-        yield _explain_name(path, str(error.instance), siblings)
+        known = error.validator == "enum"
+        name = error.instance
+        yield _unknown(path, name, limit) if known else _explain_name(path, str(name), siblings)
         return
     where, shown = _name(path), _show(error.instance)
     value: Any = error.instance
-    limit: Any = error.validator_value
     schema: Any = error.schema
     match error.validator:
         case "additionalProperties":
@@ -454,10 +466,14 @@ def _check_values(config: Any) -> Iterator[str]:
     """Yield what is wrong although every key by itself is well formed."""
     yield from _check_classes(config)
     for name, variant in _entries(config, "variants"):
-        strategy, template = variant.get("strategy"), variant.get("template")
-        if isinstance(strategy, str) and strategy in PLACEHOLDERS and isinstance(template, str):
-            for problem in template_problems(template, strategy):
-                yield f"variants.{name}.template: {problem}"
+        strategy = variant.get("strategy")
+        if isinstance(strategy, str) and strategy in PLACEHOLDERS:
+            texts = [("template", variant.get("template"))]
+            texts += [(f"templates[{i}]", t) for i, t in enumerate(_list(variant, "templates"))]
+            for key, template in texts:
+                if isinstance(template, str):
+                    for problem in template_problems(template, strategy):
+                        yield f"variants.{name}.{key}: {problem}"
     for name, mix in _entries(config, "training_sets"):
         if mix.get("real", 0) == 0 and mix.get("variants", []) == []:
             yield (
@@ -480,6 +496,13 @@ def _check_classes(config: Any) -> Iterator[str]:
                     "the data set; use folder, or make dataset.source openmoji"
                 )
     classes = dataset.get("classes", [])
+    if isinstance(classes, str) and dataset.get("source") == "folder":
+        if classes not in SUBSETS and not classes.endswith(class_sources.FILE_SUFFIXES):
+            known = [
+                *SUBSETS,
+                *(f"a file that ends in {end}" for end in class_sources.FILE_SUFFIXES),
+            ]
+            yield _unknown(("dataset", "classes"), classes, known)
     seen: dict[str, str] = {}
     for class_id in classes if isinstance(classes, list | dict) else ():
         if not isinstance(class_id, str):
@@ -507,6 +530,7 @@ def _check_recipe(where: str, recipe: Mapping[str, Any]) -> Iterator[str]:
 def template_problems(template: str, strategy: str) -> list[str]:
     """Return what keeps ``template`` from being the prompt template of ``strategy``."""
     needed = PLACEHOLDERS[strategy]
+    known = dict.fromkeys((*needed, *OPTIONAL_PLACEHOLDERS))
     listed = " and ".join(f"{{{name}}}" for name in needed)
     try:
         parts = list(string.Formatter().parse(template))
@@ -515,8 +539,8 @@ def template_problems(template: str, strategy: str) -> list[str]:
     used = [name for _, name, _, _ in parts if name is not None]
     problems = []
     for name in dict.fromkeys(used):
-        if name not in needed:
-            hint = _hint(name, needed, quote="")
+        if name not in known:
+            hint = _hint(name, known, quote="")
             problems.append(
                 f"{{{name}}} is not filled in by strategy {strategy}{hint or ';'} use {listed}"
             )

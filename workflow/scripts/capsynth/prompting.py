@@ -1,16 +1,41 @@
-"""Writing prompts: what the generator is asked for, by strategy."""
+"""Writing prompts: what the generator is asked for, by strategy.
 
+A strategy is a template and what fills it in. Where the template has ``{caption}`` there are
+prompts for each caption of a real image, else ``images_per_class`` of them. Key and noise of a
+prompt follow from its place alone, not from how many others there are: a smaller set is part of a
+larger one, and prompts of the same place in two variants start from the same noise.
+"""
+
+import logging
+import math
 import string
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from capsynth.classes import ClassInfo
+from capsynth.datasets.imagenet import WORDNET_PACKAGE, clip_templates, is_wordnet_id
 from capsynth.errors import CapsynthError
 from capsynth.files import read_json_lines, write_json_lines
 from capsynth.fingerprints import fingerprint
-from capsynth.seeding import derive_seed
+from capsynth.names import check_name
+from capsynth.seeding import SEED_BITS, derive_seed
 from capsynth.shards import OK, part_of
+
+log = logging.getLogger(__name__)
+
+FALLBACK = "fallback"
+DROPPED = "dropped"
+
+# What is done with a caption that has no word of the class name.
+CLASSLESS_POLICIES = ("keep", "class-name", "drop")
+# What a template may take from the class, beside its name.
+CLASS_WORDS = ("definition", "hypernym")
+# Words that say nothing of a class: a caption with "of" has no word of "kite (bird of prey)".
+_SMALL_WORDS = frozenset("a an and at by for from in of on or s the to with".split())
 
 
 @dataclass(frozen=True)
@@ -18,22 +43,32 @@ class Strategy:
     """A way of writing prompts.
 
     Attributes:
-        template: Default template; ``{class_name}`` and ``{caption}`` are filled in.
-        needs_captions: Whether there is one prompt a caption, or ``images_per_class`` prompts.
+        template: Its own template, which a variant may replace by one or several; None where CLIP's
+            templates are taken.
     """
 
-    template: str
-    needs_captions: bool
+    template: str | None
+
+    @property
+    def needs_captions(self) -> bool:
+        """Whether there is a prompt for each caption, or ``images_per_class`` prompts."""
+        return self.template is not None and "caption" in placeholders(self.template)
 
 
 STRATEGIES: dict[str, Strategy] = {
-    "class-name": Strategy("a photo of a {class_name}", needs_captions=False),
+    "class-name": Strategy("a photo of a {class_name}"),
     # The paper's prompt: the caption after the class name (arXiv 2307.08526).
-    "caption": Strategy("a photo of a {class_name}, {caption}", needs_captions=True),
-    "caption-only": Strategy("{caption}", needs_captions=True),
+    "caption": Strategy("a photo of a {class_name}, {caption}"),
+    "caption-only": Strategy("{caption}"),
+    # Hypernyms, definitions and backgrounds: Sariyildiz et al., CVPR 2023 (arXiv 2212.08420).
+    "class-name-hypernym": Strategy("a photo of a {class_name}, {hypernym}"),
+    "class-name-definition": Strategy("a photo of a {class_name}, {definition}"),
+    "class-name-background": Strategy("a photo of a {class_name} {background}"),
+    # Radford et al., ICML 2021 (arXiv 2103.00020).
+    "clip-templates": Strategy(None),
+    # Whether other backgrounds take the context bias off captions.
+    "caption-background": Strategy("a photo of a {class_name}, {caption}, {background}"),
 }
-# An empty caption leaves nothing to add to the class name.
-FALLBACK = STRATEGIES["class-name"].template
 
 
 @dataclass(frozen=True)
@@ -41,14 +76,17 @@ class PromptRecord:
     """One prompt.
 
     Attributes:
-        key: Key of the image to be drawn: ``{class_id}_{index:06d}``.
+        key: Key of the image to be drawn: ``{class_id}_{index:06d}``, and ``-{k}`` after it for the
+            further images of one real image.
         class_id: Its class.
         class_index: Position of the class in the list of classes.
-        index: Position of the image within its class.
-        prompt: The text given to the generator.
+        index: Position of the image within its class; images of one real image share it.
+        prompt: The text given to the generator; None where nothing is to be drawn.
         seed: Seed of the image's initial noise: the same for every variant.
         source_key: Key of the real image whose caption is used, None without captions.
-        status: ``ok``, or ``fallback`` where an empty caption left the class name alone.
+        status: ``ok``; ``fallback`` where the class name stands alone, because the caption is empty
+            or has no word of it; ``dropped`` where such a caption is not drawn.
+        has_class_word: Whether the caption has a word of the class name; None without a caption.
         fingerprint: Fingerprint of the prompt settings.
     """
 
@@ -56,10 +94,11 @@ class PromptRecord:
     class_id: str
     class_index: int
     index: int
-    prompt: str
+    prompt: str | None
     seed: int
     source_key: str | None
     status: str
+    has_class_word: bool | None
     fingerprint: str
 
 
@@ -70,30 +109,67 @@ class PromptSettings:
     Attributes:
         dataset: Name of the data set, part of the seed.
         strategy: Name in ``STRATEGIES``.
-        template: Template, None for the strategy's own.
+        templates: Templates; image ``index`` takes the one at ``index`` modulo their number.
+        backgrounds: What ``{background}`` stands for, in turn; empty if no template has it.
         images_per_class: Images a class, for strategies without captions.
+        images_per_caption: Images a caption, for strategies with captions. Of a fraction, as many
+            captions get one more.
+        on_classless: Name in ``CLASSLESS_POLICIES``, for strategies with captions.
         seed: Generation seed.
     """
 
     dataset: str
     strategy: str
-    template: str | None
+    templates: tuple[str, ...]
+    backgrounds: tuple[str, ...]
     images_per_class: int | None
+    images_per_caption: float | None
+    on_classless: str | None
     seed: int
 
 
-def noise_seed(dataset: str, class_id: str, index: int, generation_seed: int) -> int:
-    """Return the seed of the initial noise of an image, whatever variant or shard draws it."""
-    return derive_seed("noise", dataset, class_id, index, generation_seed)
+def templates_of(
+    strategy: str, template: str | None, templates: Sequence[str] | None
+) -> tuple[str, ...]:
+    """Return the templates of a variant: its own, one or several, or else those of its strategy.
+
+    Raises:
+        CapsynthError: If the strategy is unknown.
+    """
+    if templates:
+        return tuple(templates)
+    template = template or STRATEGIES[check_name("strategy", strategy, STRATEGIES)].template
+    return (template,) if template else clip_templates()
 
 
-def fill(template: str, class_name: str, caption: str) -> str:
-    """Fill a template; text in braces within a caption stays as it is.
+def placeholders(*templates: str) -> frozenset[str]:
+    """Return the names that templates fill in.
+
+    Raises:
+        CapsynthError: If a brace of a template is unbalanced.
+    """
+    names: set[str] = set()
+    for template in templates:
+        try:
+            parts = list(string.Formatter().parse(template))
+        except ValueError:
+            raise CapsynthError(
+                f"template {template!r} has an unbalanced brace; write {{{{ or }}}} for a brace"
+            ) from None
+        names.update(name for _, name, _, _ in parts if name is not None)
+    return frozenset(names)
+
+
+def fill(template: str, values: Mapping[str, str]) -> str:
+    """Fill a template; text in braces within a value stays as it is.
+
+    Args:
+        template: Text with placeholders in braces.
+        values: Text by placeholder.
 
     Raises:
         CapsynthError: If the template has a placeholder that is not known.
     """
-    values = {"class_name": class_name, "caption": caption}
     parts = []
     for literal, field, _, _ in string.Formatter().parse(template):
         parts.append(literal)
@@ -107,10 +183,97 @@ def fill(template: str, class_name: str, caption: str) -> str:
     return "".join(parts)
 
 
+def without_caption(template: str) -> str:
+    """Return what is left of a template where the caption cannot be used.
+
+    That is the template without the part, between commas, that holds the caption: ``a photo of
+    {class_name}`` of the paper's prompt. Where the class name would be lost with it, it is the
+    template of the strategy class-name.
+    """
+    parts = [part for part in template.split(",") if "caption" not in placeholders(part)]
+    rest = ",".join(parts).strip()
+    alone = STRATEGIES["class-name"].template or ""
+    return rest if "class_name" in placeholders(rest) else alone
+
+
+def noise_seed(dataset: str, class_id: str, index: int, generation_seed: int, k: int = 0) -> int:
+    """Return the seed of the initial noise of an image, whatever variant or shard draws it.
+
+    Args:
+        dataset: Name of the data set.
+        class_id: Class of the image.
+        index: Its position within the class.
+        generation_seed: Seed of the variant.
+        k: Which of several images of one real image; 0 for the first.
+    """
+    further = (k,) if k else ()
+    return derive_seed("noise", dataset, class_id, index, generation_seed, *further)
+
+
+def has_class_word(caption: str, class_name: str) -> bool:
+    """Return whether a caption has a word of the class name, in singular or plural.
+
+    Words are compared in lower case, letters and digits only; a word matches itself with ``s`` or
+    ``es`` at its end. Small words such as ``of`` do not count, unless the name has no others.
+    """
+    named = _words(class_name) - _SMALL_WORDS or _words(class_name)
+    said = _words(caption)
+    either = {word + ending for word in named for ending in ("", "s", "es")}
+    return bool(either & said or {word + ending for word in said for ending in ("s", "es")} & named)
+
+
+def _words(text: str) -> set[str]:
+    return set("".join(c if c.isalnum() else " " for c in text.lower()).split())
+
+
+def times_drawn(images_per_caption: float, dataset: str, source_key: str, number: int) -> int:
+    """Return how many images one caption gets: the whole part, or one more.
+
+    Of captions at large, the fraction of ``images_per_caption`` gets one more. Which ones is fixed
+    by a hash: with a larger number each caption gets as many images or more.
+    """
+    whole = math.floor(images_per_caption)
+    place = derive_seed("images per caption", dataset, source_key, number) / 2**SEED_BITS
+    return whole + (place < images_per_caption - whole)
+
+
+def check_class_words(
+    variants: Mapping[str, Mapping[str, Any]], classes: Iterable[ClassInfo]
+) -> None:
+    """Check that every class has the words that the variants' prompts take from it.
+
+    Args:
+        variants: Variants of a configuration that ``configuration.complete`` returned.
+        classes: The classes, with the fields that ``class_fields`` asks for.
+
+    Raises:
+        CapsynthError: If one has not; the message names variant, class and remedy.
+    """
+    table = list(classes)
+    for name, variant in variants.items():
+        for field in sorted(class_fields([variant])):
+            lacking = [c.class_id for c in table if getattr(c, field) is None]
+            if lacking:
+                wordnet = field == "hypernym" and is_wordnet_id(lacking[0])
+                install = f", or pip install {WORDNET_PACKAGE} for WordNet's" if wordnet else ""
+                more = f" and {len(lacking) - 1} more have" if lacking[1:] else " has"
+                raise CapsynthError(
+                    f"variants.{name}: its prompts take the {field} of each class, but class "
+                    f"{lacking[0]!r}{more} none; give it in dataset.classes{install}"
+                )
+
+
+def class_fields(variants: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    """Return which of ``CLASS_WORDS`` the prompts of variants take from the classes."""
+    used = (
+        placeholders(*templates_of(v["strategy"], v["template"], v["templates"])) for v in variants
+    )
+    return frozenset().union(*used) & frozenset(CLASS_WORDS)
+
+
 def write_prompts(
     settings: PromptSettings,
-    class_id: str,
-    class_name: str,
+    about: ClassInfo,
     class_index: int,
     part: int,
     parts_per_class: int,
@@ -119,61 +282,149 @@ def write_prompts(
 ) -> None:
     """Write the prompts of one class shard as JSON Lines of ``PromptRecord``.
 
+    Args:
+        settings: How they are written.
+        about: The class, with what the templates take from it.
+        class_index: Position of the class in the list of classes.
+        part: Part of the class.
+        parts_per_class: Number of parts.
+        captions: JSON Lines with ``key, index, number, caption`` of the part's real images.
+        output: The prompts, images of one real image together.
+
     Raises:
-        CapsynthError: If the strategy is unknown or lacks its captions.
+        CapsynthError: If the strategy is unknown, or lacks its captions or anything else that its
+            templates take.
     """
-    strategy = STRATEGIES.get(settings.strategy)
-    if strategy is None:
-        raise CapsynthError(
-            f"strategy {settings.strategy!r} is not known; known: {', '.join(STRATEGIES)}"
-        )
-    template = settings.template or strategy.template
-    mark = fingerprint(asdict(settings), template, class_name)
-    make: Callable[..., PromptRecord] = _maker(settings, class_id, class_index, mark)
+    strategy = STRATEGIES[check_name("strategy", settings.strategy, STRATEGIES)]
+    _check_settings(settings, about)
+    maker = _Maker(settings, about, class_index)
     if strategy.needs_captions:
         if captions is None:
             raise CapsynthError(f"strategy {settings.strategy!r} needs captions; give --captions")
-        rows = _from_captions(read_json_lines(captions), template, class_name, make)
+        rows = list(_from_captions(read_json_lines(captions), captions, maker))
     else:
-        if settings.images_per_class is None:
-            raise CapsynthError(f"strategy {settings.strategy!r} needs images_per_class")
-        prompt = fill(template, class_name, "")
-        every = (make(i, prompt, None, OK) for i in range(settings.images_per_class))
+        every = (maker.prompt(index) for index in range(settings.images_per_class or 0))
         rows = [row for row in every if part_of(row.key, parts_per_class) == part]
     write_json_lines(output, map(asdict, rows))
 
 
-def _maker(
-    settings: PromptSettings, class_id: str, class_index: int, mark: str
-) -> Callable[..., PromptRecord]:
-    def make(index: int, prompt: str, source_key: str | None, status: str) -> PromptRecord:
+def _check_settings(settings: PromptSettings, about: ClassInfo) -> None:
+    used = placeholders(*settings.templates)
+    captions = STRATEGIES[settings.strategy].needs_captions
+    amount = "images_per_caption" if captions else "images_per_class"
+    if not settings.templates:
+        raise CapsynthError(f"strategy {settings.strategy!r} needs templates; give at least one")
+    if not getattr(settings, amount):
+        raise CapsynthError(f"strategy {settings.strategy!r} needs {amount}; give a number above 0")
+    if captions:
+        check_name("value of on_classless", str(settings.on_classless), CLASSLESS_POLICIES)
+    if "background" in used and not settings.backgrounds:
+        raise CapsynthError(f"strategy {settings.strategy!r} needs backgrounds; give at least one")
+    for field in CLASS_WORDS:
+        if field in used and getattr(about, field) is None:
+            raise CapsynthError(
+                f"class {about.class_id!r} has no {field}; give it in dataset.classes"
+            )
+
+
+class _Maker:
+    """Makes the prompts of one class."""
+
+    def __init__(self, settings: PromptSettings, about: ClassInfo, class_index: int) -> None:
+        self.settings = settings
+        self.about = about
+        self._class_index = class_index
+        self._mark = fingerprint(asdict(settings), asdict(about))
+
+    def prompt(
+        self, index: int, k: int = 0, caption: str | None = None, source_key: str | None = None
+    ) -> PromptRecord:
+        """Return the prompt of image ``k`` of real image ``index``.
+
+        Templates take turns over the images of a class, and backgrounds once all templates had
+        theirs. The further images of a real image go on from there.
+        """
+        settings, about = self.settings, self.about
+        turn = index + k
+        template = settings.templates[turn % len(settings.templates)]
+        values = {"class_name": about.class_name}
+        values |= {f: w for f in CLASS_WORDS if (w := getattr(about, f)) is not None}
+        if settings.backgrounds:
+            later = turn // len(settings.templates)
+            values["background"] = settings.backgrounds[later % len(settings.backgrounds)]
+        named = has_class_word(caption, about.class_name) if caption else None
+        status = OK
+        if caption == "" or (named is False and settings.on_classless == "class-name"):
+            template, status = without_caption(template), FALLBACK
+        elif named is False and settings.on_classless == "drop":
+            status = DROPPED
+        elif caption:
+            values["caption"] = caption
+        ending = f"-{k}" if k else ""
         return PromptRecord(
-            key=f"{class_id}_{index:06d}",
-            class_id=class_id,
-            class_index=class_index,
+            key=f"{about.class_id}_{index:06d}{ending}",
+            class_id=about.class_id,
+            class_index=self._class_index,
             index=index,
-            prompt=prompt,
-            seed=noise_seed(settings.dataset, class_id, index, settings.seed),
+            prompt=None if status == DROPPED else fill(template, values),
+            seed=noise_seed(settings.dataset, about.class_id, index, settings.seed, k),
             source_key=source_key,
             status=status,
-            fingerprint=mark,
+            has_class_word=named,
+            fingerprint=self._mark,
         )
-
-    return make
 
 
 def _from_captions(
-    rows: Sequence[dict[str, Any]],
-    template: str,
-    class_name: str,
-    make: Callable[..., PromptRecord],
-) -> list[PromptRecord]:
-    return [
-        make(
-            row["index"],
-            fill(template if row["caption"] else FALLBACK, class_name, row["caption"]),
-            row["key"],
-            OK if row["caption"] else "fallback",
-        )
-        for row in rows
-    ]
+    rows: Iterable[Mapping[str, Any]], path: Path, maker: _Maker
+) -> Iterator[PromptRecord]:
+    """Yield the prompts of captions; the images of one real image stand together.
+
+    Image ``k`` of a real image with n captions has caption k modulo n: each caption once, then each
+    a second time. A number of times that is not whole leaves gaps in k.
+    """
+    settings, class_name = maker.settings, maker.about.class_name
+    counts: Counter[str] = Counter()
+    for source_key, captions in _by_image(rows, path):
+        several = max(captions) + 1
+        prompts: dict[int, PromptRecord] = {}
+        for number, row in captions.items():
+            caption = row["caption"]
+            times = times_drawn(
+                settings.images_per_caption or 0, settings.dataset, source_key, number
+            )
+            counts["captions"] += 1
+            counts["empty"] += not caption
+            counts["classless"] += bool(caption) and not has_class_word(caption, class_name)
+            counts["unused"] += not times
+            for repeat in range(times):
+                k = number + repeat * several
+                prompts[k] = maker.prompt(row["index"], k, caption, source_key)
+        counts["prompts"] += len(prompts)
+        counts["dropped"] += sum(prompt.status == DROPPED for prompt in prompts.values())
+        yield from (prompts[k] for k in sorted(prompts))
+    log.info(
+        "%s: %d captions, %d of them empty, %d without a word of the class name %r, %d not drawn "
+        "from; %d prompts, %d of them dropped",
+        path.name,
+        *(counts[name] for name in ("captions", "empty", "classless")),
+        class_name,
+        *(counts[name] for name in ("unused", "prompts", "dropped")),
+    )
+
+
+def _by_image(
+    rows: Iterable[Mapping[str, Any]], path: Path
+) -> Iterator[tuple[str, dict[int, Mapping[str, Any]]]]:
+    """Yield the key of each real image and its captions by number; a single one needs no number."""
+    seen: set[str] = set()
+    for source_key, group in groupby(rows, key=lambda row: str(row["key"])):
+        listed = list(group)
+        captions = {int(row.get("number", 0)): row for row in listed}
+        if len(captions) < len(listed) or source_key in seen:
+            raise CapsynthError(
+                f"{path}: image {source_key!r} has two captions of one number, or captions that do "
+                "not stand together; caption the images again"
+            )
+        seen.add(source_key)
+        yield source_key, captions

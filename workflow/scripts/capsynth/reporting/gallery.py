@@ -70,18 +70,25 @@ def read_pictures(shards: Sequence[ShardFiles], most: int, usable_only: bool = F
     return {
         (class_id, record.index): _read(record, tar)
         for class_id, records in found.items()
-        for record, tar in sorted(records, key=lambda pair: pair[0].index)[:most]
+        for record, tar in _first_of_each(records)[:most]
     }
+
+
+def _first_of_each(records: Sequence[tuple[ShardRecord, Path]]) -> list[tuple[ShardRecord, Path]]:
+    """Return the first image of every index, in order: a real image may have several captions."""
+    first: dict[int, tuple[ShardRecord, Path]] = {}
+    for record, tar in records:
+        first.setdefault(record.index, (record, tar))
+    return [first[index] for index in sorted(first)]
 
 
 def read_paired(shards: Sequence[ShardFiles], wanted: Pictures) -> Pictures:
-    """Return the images whose class and index are among ``wanted``."""
-    return {
-        (record.class_id, record.index): _read(record, shard.tar)
-        for shard in shards
-        for record in read_manifest(shard.manifest)
-        if (record.class_id, record.index) in wanted
-    }
+    """Return the images whose class and index are among ``wanted``: the first of each index."""
+    first: dict[tuple[str, int], tuple[ShardRecord, Path]] = {}
+    for shard in shards:
+        for record in read_manifest(shard.manifest):
+            first.setdefault((record.class_id, record.index), (record, shard.tar))
+    return {name: _read(*first[name]) for name in first if name in wanted}
 
 
 def _read(record: ShardRecord, tar: Path) -> Picture:
@@ -182,7 +189,7 @@ def _image_cell(picture: Picture | None, with_prompt: bool) -> str:
     if picture is None:
         return '<td><span class="none">not drawn</span></td>'
     record = picture.record
-    prompt = f'<span class="prompt">{escape(record.prompt)}</span>' if with_prompt else ""
+    prompt = f'<span class="prompt">{escape(record.prompt or "")}</span>' if with_prompt else ""
     if picture.image is None:
         reason = f"rejected: {record.reason or 'no reason given'}"
         return f'<td><span class="none">{escape(reason)}</span>{prompt}</td>'
