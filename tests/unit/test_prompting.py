@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capsynth.captioning import CaptionRecord
+from capsynth.captions import CaptionRecord
 from capsynth.errors import CapsynthError
 from capsynth.files import read_json_lines, write_json_lines
 from capsynth.prompting import STRATEGIES, PromptSettings, fill, write_prompts
@@ -29,7 +29,7 @@ def settings(strategy: str, **changes: Any) -> PromptSettings:
 def prompts(tmp_path: Path, chosen: PromptSettings, part: int = 0, parts: int = 1) -> list[Any]:
     captions = tmp_path / "captions.jsonl"
     texts = ["a black bat at night", "", "a {bat} in braces"]
-    records = [CaptionRecord(f"src{i}", "n1", i, t, "ok", "m") for i, t in enumerate(texts)]
+    records = [CaptionRecord(f"src{i}", "n1", i, 0, t, t, "ok", "m") for i, t in enumerate(texts)]
     write_json_lines(captions, map(asdict, records))
     out = tmp_path / "prompts.jsonl"
     write_prompts(chosen, "n1", "bat", 4, part, parts, captions, out)
