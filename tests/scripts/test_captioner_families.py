@@ -11,8 +11,11 @@ from PIL import Image
 
 import caption_images
 import pack_real
-from capsynth.captioners import FAMILIES, Captioner, find_family
-from capsynth.captions import STATUSES, CaptionRecord
+from capsynth import captioners
+from capsynth.captioners import CHAT_PROMPT, FAMILIES, Captioner, find_family
+from capsynth.captions import CUT, STATUSES, CaptionRecord
+from capsynth.configuration import load_schema
+from capsynth.errors import CapsynthError
 from capsynth.files import dump_json, read_json_lines
 
 SIDE = 32
@@ -352,6 +355,31 @@ def build_qwen2_vl(folder: Path) -> None:
     ).save_pretrained(folder)
 
 
+def build_paligemma(folder: Path) -> None:
+    """The family that docs/captioners.md adds."""
+    from transformers import (
+        PaliGemmaConfig,
+        PaliGemmaForConditionalGeneration,
+        PaliGemmaProcessor,
+        SiglipImageProcessor,
+    )
+
+    tokenizer = build_tokenizer("<image>", pad_token="<pad>", bos_token="<s>", eos_token="<end>")
+    vision = {"model_type": "siglip_vision_model", "vision_use_head": False}
+    text = {"model_type": "gemma", "head_dim": 8, "num_key_value_heads": 1}
+    config = PaliGemmaConfig(
+        vision_config={**vision, **layers(image_size=SIDE, patch_size=8)},
+        text_config={**text, **layers(vocab_size=len(tokenizer)), **chat_ids(tokenizer)},
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        projection_dim=16,
+        **chat_ids(tokenizer),
+    )
+    lively(PaliGemmaForConditionalGeneration(config), 0.4, 1).save_pretrained(folder)
+    image_processor = SiglipImageProcessor(size={"height": SIDE, "width": SIDE})
+    image_processor.image_seq_length = (SIDE // 8) ** 2
+    PaliGemmaProcessor(image_processor, tokenizer).save_pretrained(folder)
+
+
 # ViT-GPT2, BLIP, BLIP-2, GIT, and three chat models: of images of one size, of images that are
 # split into tiles, and of images that become as many tokens as they are large.
 BUILDERS: Mapping[str, tuple[str, Callable[[Path], None]]] = {
@@ -457,7 +485,6 @@ def test_every_image_is_captioned_alike_in_batches_of_1_and_8(
     assert [CaptionRecord(**row).key for row in alone] == [f"photo{i}" for i in range(5)]
     assert {row["status"] for row in alone} <= set(STATUSES)
     assert {row["number"] for row in alone} == {0}
-    print(name, [(row["raw"], row["status"]) for row in alone])
     for one, other in zip(alone, together, strict=True):
         assert {**one, "fingerprint": ""} == {**other, "fingerprint": ""}
     # They are about the images, and made of the model's own words.
@@ -489,3 +516,114 @@ def test_sampled_captions_are_an_images_own_and_survive_a_kill(
     others = {**SAMPLED, "num_captions": 2, "batch_size": 5}
     fewer = caption(model(name), shard, tmp_path / "fewer.jsonl", **others)
     assert [row["raw"] for row in fewer] == [row["raw"] for row in whole if row["number"] < 2]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_beam_search_finds_the_same_in_batches_of_1_and_8(
+    name: str, tmp_path: Path, model: Callable[[str], Path], shard: tuple[Path, Path]
+) -> None:
+    alone, together = (
+        caption(model(name), shard, tmp_path / f"{size}.jsonl", batch_size=size, num_beams=3)
+        for size in (1, 8)
+    )
+    assert [row["raw"] for row in alone] == [row["raw"] for row in together]
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "vit-gpt2"])
+def test_a_prompt_changes_captions_and_is_not_part_of_them(
+    name: str, tmp_path: Path, model: Callable[[str], Path], shard: tuple[Path, Path]
+) -> None:
+    prompt = "snow on the old small boat"
+    short = {"max_new_tokens": 3}
+    asked = caption(model(name), shard, tmp_path / "asked.jsonl", prompt=prompt, **short)
+    other = caption(model(name), shard, tmp_path / "other.jsonl", **short)
+    assert all(len(row["raw"].split()) <= 3 for row in asked)
+    assert [row["raw"] for row in asked] != [row["raw"] for row in other]
+    again = caption(model(name), shard, tmp_path / "1.jsonl", prompt=prompt, batch_size=1, **short)
+    assert [row["raw"] for row in asked] == [row["raw"] for row in again]
+
+
+def test_a_chat_model_is_asked_for_one_sentence_by_default(
+    tmp_path: Path, model: Callable[[str], Path], shard: tuple[Path, Path]
+) -> None:
+    asked = caption(model("llava"), shard, tmp_path / "asked.jsonl", prompt=CHAT_PROMPT)
+    default = caption(model("llava"), shard, tmp_path / "default.jsonl")
+    assert [row["raw"] for row in asked] == [row["raw"] for row in default]
+
+
+def test_a_prompt_is_refused_by_the_family_that_takes_none(
+    tmp_path: Path, model: Callable[[str], Path], shard: tuple[Path, Path]
+) -> None:
+    with pytest.raises(CapsynthError, match=r"prompt: .* family encoder-decoder; remove it"):
+        caption(model("vit-gpt2"), shard, tmp_path / "c.jsonl", prompt="a photo of")
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_captions_too(
+    dtype: str, tmp_path: Path, model: Callable[[str], Path], shard: tuple[Path, Path]
+) -> None:
+    rows = caption(model("blip-2"), shard, tmp_path / "c.jsonl", dtype=dtype)
+    assert len(rows) == 5
+    assert any(row["caption"] for row in rows)
+
+
+def test_captions_that_the_limit_ended_are_told_from_those_that_the_model_ended(
+    tmp_path: Path, model: Callable[[str], Path], shard: tuple[Path, Path]
+) -> None:
+    short = caption(model("git"), shard, tmp_path / "short.jsonl", max_new_tokens=1, on_cut="empty")
+    assert {row["status"] for row in short} == {CUT}
+    assert {row["caption"] for row in short} == {""}
+    assert "" not in {row["raw"] for row in short}
+    long = caption(model("git"), shard, tmp_path / "long.jsonl", max_new_tokens=40)
+    assert "ok" in {row["status"] for row in long}
+
+
+def test_several_captions_without_sampling_are_refused(
+    tmp_path: Path, model: Callable[[str], Path], shard: tuple[Path, Path]
+) -> None:
+    with pytest.raises(CapsynthError, match=r"num_captions: 2 captions .* set temperature"):
+        caption(model("blip"), shard, tmp_path / "c.jsonl", num_captions=2)
+
+
+def test_a_model_of_no_known_family_is_told_which_are_known(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(CapsynthError, match="is a 'bert'") as caught:
+        find_family(str(tmp_path), None, None)
+    assert ", ".join(FAMILIES) in str(caught.value)
+    assert "captioners.py" in str(caught.value)
+
+
+def test_the_schema_knows_the_families_that_the_library_knows() -> None:
+    family = load_schema()["$defs"]["captioner"]["properties"]["family"]
+    assert family["enum"] == [*FAMILIES, None]
+
+
+def test_the_family_that_the_docs_add_in_twenty_lines_captions(
+    repository: Path, tmp_path: Path, shard: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (repository / "docs" / "captioners.md").read_text(encoding="utf-8")
+    code = text.split("```python\n")[1].split("```")[0]
+    assert len([line for line in code.splitlines() if line.strip()]) < 20
+    monkeypatch.setattr(captioners, "FAMILIES", dict(FAMILIES))
+    exec(code, dict(vars(captioners)))
+    build_paligemma(tmp_path / "model")
+    alone, together = (
+        caption(tmp_path / "model", shard, tmp_path / f"{size}.jsonl", batch_size=size)
+        for size in (1, 8)
+    )
+    assert [row["raw"] for row in alone] == [row["raw"] for row in together]
+    assert len({row["raw"] for row in alone}) > 1
+
+
+def test_a_folder_without_a_config_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CapsynthError, match=r"has no config\.json; give a folder"):
+        find_family(str(tmp_path), None, None)
+
+
+def test_a_family_that_is_named_wins_over_the_config(
+    tmp_path: Path, model: Callable[[str], Path], shard: tuple[Path, Path]
+) -> None:
+    with pytest.raises(CapsynthError, match="has no chat template"):
+        caption(model("blip"), shard, tmp_path / "c.jsonl", family="chat")
+    with pytest.raises(CapsynthError, match="unknown captioner family 'gti'; did you mean 'git'"):
+        find_family(str(model("git")), None, "gti")

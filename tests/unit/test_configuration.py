@@ -816,7 +816,7 @@ def test_a_mistake_is_refused_with_its_key_and_its_remedy(mistake: str) -> None:
         ),
         (
             setting("captioners/blip/family", "blip2"),
-            "captioners.blip.family: 'blip2' is not known; did you mean 'blip'?",
+            "captioners.blip.family: 'blip2' is not known; did you mean 'blip-2'?",
             "known: encoder-decoder, blip, blip-2, git, chat",
         ),
         (

@@ -336,7 +336,12 @@ def find_family(model: str, revision: str | None, family: str | None) -> type[Ca
     try:
         config, _ = PreTrainedConfig.get_config_dict(model, revision=revision)
     except OSError as error:
-        raise CapsynthError(f"model {model} has no config.json that can be read: {error}") from None
+        raise CapsynthError(f"model {model}: its config.json cannot be read: {error}") from None
+    if not config:
+        raise CapsynthError(
+            f"model {model} has no config.json; give a folder that save_pretrained of transformers "
+            "has written, or the id of a model on the hub"
+        )
     model_type = config.get("model_type")
     for known in FAMILIES.values():
         if model_type in known.model_types:
