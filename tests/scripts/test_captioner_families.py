@@ -1,6 +1,7 @@
 """Every family of captioners: a tiny model of random weights through the stage's command line."""
 
 import itertools
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from capsynth.captioners import CHAT_PROMPT, FAMILIES, Captioner, find_family
 from capsynth.captions import CUT, STATUSES, CaptionRecord
 from capsynth.configuration import load_schema
 from capsynth.errors import CapsynthError
-from capsynth.files import dump_json, read_json_lines
+from capsynth.files import dump_json, read_json, read_json_lines, write_json
 
 SIDE = 32
 WORDS = "a the cat dog bird boat red blue small old sits runs on under grass sea night snow".split()
@@ -541,6 +542,38 @@ def test_a_prompt_changes_captions_and_is_not_part_of_them(
     assert [row["raw"] for row in asked] != [row["raw"] for row in other]
     again = caption(model(name), shard, tmp_path / "1.jsonl", prompt=prompt, batch_size=1, **short)
     assert [row["raw"] for row in asked] == [row["raw"] for row in again]
+
+
+def test_a_prompt_never_displaces_the_image(
+    tmp_path: Path, model: Callable[[str], Path], shard: tuple[Path, Path]
+) -> None:
+    # A processor as older checkpoints have it, which would leave the image out.
+    older = tmp_path / "older"
+    shutil.copytree(model("blip-2"), older)
+    processor = read_json(older / "processor_config.json")
+    del processor["num_query_tokens"]
+    write_json(older / "processor_config.json", processor)
+    rows = [
+        caption(folder, shard, tmp_path / f"{folder.name}.jsonl", prompt="the")
+        for folder in (older, model("blip-2"))
+    ]
+    assert [row["raw"] for row in rows[0]] == [row["raw"] for row in rows[1]]
+    assert len({row["raw"] for row in rows[0]}) > 1
+    # A model that takes another token for the image's.
+    config = read_json(older / "config.json")
+    write_json(older / "config.json", {**config, "image_token_index": 4})
+    with pytest.raises(CapsynthError, match="do not agree on the image's token"):
+        caption(older, shard, tmp_path / "c.jsonl", prompt="the")
+
+
+def test_weights_that_are_no_safetensors_are_refused(
+    tmp_path: Path, model: Callable[[str], Path], shard: tuple[Path, Path]
+) -> None:
+    pickled = tmp_path / "pickled"
+    shutil.copytree(model("blip"), pickled)
+    (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
+    with pytest.raises(CapsynthError, match=r"holds no \*\.safetensors"):
+        caption(pickled, shard, tmp_path / "c.jsonl")
 
 
 def test_a_chat_model_is_asked_for_one_sentence_by_default(

@@ -16,9 +16,9 @@ from capsynth.decoding import (
     Decoding,
     Utterance,
     continue_text,
-    device,
     end_tokens_of,
     filled_up,
+    load_model,
 )
 from capsynth.errors import CapsynthError
 from capsynth.names import check_name
@@ -101,13 +101,8 @@ class Captioner:
 
         self.settings = settings
         self.prompt = self.prompt_of(settings)
-        self.model = getattr(transformers, self.model_class).from_pretrained(
-            settings.model,
-            revision=settings.revision,
-            dtype=getattr(torch, settings.dtype),
-            use_safetensors=True,
-        )
-        self.model.to(device()).eval()
+        kind = getattr(transformers, self.model_class)
+        self.model = load_model(kind, settings.model, settings.revision, settings.dtype)
         self.load_processor(transformers)
 
     @classmethod
@@ -223,6 +218,28 @@ class Blip2(Captioner):
 
     model_types = ("blip-2",)
     model_class = "Blip2ForConditionalGeneration"
+
+    def load_processor(self, transformers: Any) -> None:
+        """Load the processor; older ones do not know how many tokens the image takes."""
+        super().load_processor(transformers)
+        self.processor.num_query_tokens = self.model.config.num_query_tokens
+
+    def inputs(self, images: Sequence[Image.Image]) -> Mapping[str, Any]:
+        """Return pixels, and tokens if there is a prompt.
+
+        Raises:
+            CapsynthError: If the tokens have no place for the image, which would be left out.
+        """
+        inputs = super().inputs(images)
+        if "input_ids" in inputs:
+            config = self.model.config
+            places = (inputs["input_ids"] == config.image_token_id).sum(dim=1)
+            if (places != config.num_query_tokens).any():
+                raise CapsynthError(
+                    f"model {self.settings.model}: its tokenizer and its config.json do not agree "
+                    "on the image's token, so a prompt would displace the image; remove prompt"
+                )
+        return inputs
 
     def prompt_length(self, inputs: Mapping[str, Any]) -> int:
         """Return the tokens of queries and prompt, or 1 where a decoder of its own answers."""

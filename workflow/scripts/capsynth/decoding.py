@@ -3,6 +3,7 @@
 import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -158,6 +159,30 @@ def filled_up(items: Sequence[Any], size: int) -> list[Any]:
     others are left.
     """
     return [*items, *[items[-1]] * (size - len(items))]
+
+
+def load_model(kind: Any, model: str, revision: str | None, dtype: str) -> Any:
+    """Load a model's weights onto the device that models run on.
+
+    Args:
+        kind: The class of transformers that loads it.
+        model: Folder or hub id.
+        revision: Revision of a model from the hub.
+        dtype: Name of a torch number format.
+
+    Raises:
+        CapsynthError: If a folder has no weights as safetensors.
+    """
+    folder = Path(model)
+    if folder.is_dir() and not any(folder.glob("*.safetensors")):
+        raise CapsynthError(
+            f"model {model} holds no *.safetensors, and other files of weights may run code when "
+            "they are read; docs/captioners.md shows how to convert a model"
+        )
+    loaded = kind.from_pretrained(
+        model, revision=revision, dtype=getattr(torch, dtype), use_safetensors=True
+    )
+    return loaded.to(device()).eval()
 
 
 def device() -> str:

@@ -22,6 +22,7 @@ from capsynth.decoding import (
     device,
     end_tokens_of,
     filled_up,
+    load_model,
 )
 from capsynth.errors import CapsynthError
 from capsynth.files import read_json_lines, write_json_lines
@@ -78,17 +79,12 @@ class Rewriter:
     """A causal language model of transformers."""
 
     def __init__(self, settings: RewriterSettings) -> None:
-        import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         self.settings = settings
-        self._model = AutoModelForCausalLM.from_pretrained(
-            settings.model,
-            revision=settings.revision,
-            dtype=getattr(torch, settings.dtype),
-            use_safetensors=True,
+        self._model = load_model(
+            AutoModelForCausalLM, settings.model, settings.revision, settings.dtype
         )
-        self._model.to(device()).eval()
         self._tokenizer = AutoTokenizer.from_pretrained(settings.model, revision=settings.revision)
         # A decoder goes on after the last token of a row: what is filled up is its beginning.
         self._tokenizer.padding_side = "left"
@@ -140,8 +136,11 @@ def rewrite_shard(
         captions: JSON Lines of ``CaptionRecord``.
         output: The same of the rewrites, ``num_captions`` for each caption, in the same order.
         model_mark: Name of the model's weights, part of the fingerprint.
+
+    Raises:
+        CapsynthError: If a row of ``captions`` lacks fields, or the prompt cannot be filled in.
     """
-    records = [CaptionRecord(**row) for row in read_json_lines(captions)]
+    records = _read_captions(captions)
     orders = [(record, copy) for record in records for copy in range(settings.num_captions)]
     before = sorted({record.fingerprint for record in records})
     mark = fingerprint(asdict(settings), class_name, model_mark, before)
@@ -164,6 +163,13 @@ def rewrite_shard(
     log.info("%s: %d captions: %s", output, len(rows), count_statuses(rows) or "no image")
     write_json_lines(output, rows)
     work.clear()
+
+
+def _read_captions(path: Path) -> list[CaptionRecord]:
+    try:
+        return [CaptionRecord(**row) for row in read_json_lines(path)]
+    except TypeError as error:
+        raise CapsynthError(f"{path}: {error}; delete it and run again") from error
 
 
 def rewrite_batch(
