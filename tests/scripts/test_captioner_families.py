@@ -99,6 +99,12 @@ def layers(**more: int) -> dict[str, int]:
     return {**sizes, "intermediate_size": 32, **more}
 
 
+def ids_of(tokenizer: Any) -> dict[str, int]:
+    """Return the numbers of a tokenizer's special tokens, as configurations name them."""
+    names = ("bos_token_id", "eos_token_id", "pad_token_id")
+    return {name: getattr(tokenizer, name) for name in names}
+
+
 def vit_processor() -> Any:
     from transformers import ViTImageProcessor
 
@@ -164,40 +170,46 @@ def build_blip(folder: Path) -> None:
     BlipProcessor(image_processor, tokenizer).save_pretrained(folder)
 
 
-def build_blip2(folder: Path) -> None:
+def save_blip2(folder: Path, tokenizer: Any, text: Mapping[str, Any], scale: float) -> None:
     from transformers import (
         Blip2Config,
         Blip2ForConditionalGeneration,
         Blip2Processor,
         BlipImageProcessor,
-        OPTConfig,
     )
 
-    tokenizer = build_tokenizer("<image>", pad_token="<pad>", bos_token="</s>", eos_token="<end>")
-    image_token = tokenizer.convert_tokens_to_ids("<image>")
-    ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id")}
-    text = OPTConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        word_embed_proj_dim=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        ffn_dim=32,
-        max_position_embeddings=64,
-        pad_token_id=tokenizer.pad_token_id,
-        **ids,
-    )
     config = Blip2Config(
         vision_config=layers(image_size=SIDE, patch_size=8),
         qformer_config=layers(vocab_size=8, encoder_hidden_size=16),
-        text_config=text.to_dict(),
+        text_config={"vocab_size": len(tokenizer), **ids_of(tokenizer), **text},
         num_query_tokens=2,
-        image_token_index=image_token,
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         image_text_hidden_size=16,
     )
-    lively(Blip2ForConditionalGeneration(config), 0.7, 12).save_pretrained(folder)
+    lively(Blip2ForConditionalGeneration(config), scale, 12).save_pretrained(folder)
     image_processor = BlipImageProcessor(size={"height": SIDE, "width": SIDE})
     Blip2Processor(image_processor, tokenizer, num_query_tokens=2).save_pretrained(folder)
+
+
+def build_blip2(folder: Path) -> None:
+    tokenizer = build_tokenizer("<image>", pad_token="<pad>", bos_token="</s>", eos_token="<end>")
+    opt = {
+        "model_type": "opt",
+        "hidden_size": 16,
+        "word_embed_proj_dim": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "ffn_dim": 32,
+        "max_position_embeddings": 64,
+    }
+    save_blip2(folder, tokenizer, opt, 0.7)
+
+
+def build_blip2_t5(folder: Path) -> None:
+    tokenizer = build_tokenizer("<image>", pad_token="<pad>", bos_token="<s>", eos_token="</s>")
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
+    start = {"decoder_start_token_id": tokenizer.pad_token_id, "is_encoder_decoder": True}
+    save_blip2(folder, tokenizer, {"model_type": "t5", **sizes, **start}, 0.4)
 
 
 def build_git(folder: Path) -> None:
@@ -228,14 +240,9 @@ CHAT_TEMPLATE = (
 )
 
 
-def chat_ids(tokenizer: Any) -> dict[str, int]:
-    names = ("bos_token_id", "eos_token_id", "pad_token_id")
-    return {name: getattr(tokenizer, name) for name in names}
-
-
 def llama(tokenizer: Any) -> dict[str, Any]:
     sizes = layers(vocab_size=len(tokenizer), max_position_embeddings=512)
-    return {"model_type": "llama", "num_key_value_heads": 2, **sizes, **chat_ids(tokenizer)}
+    return {"model_type": "llama", "num_key_value_heads": 2, **sizes, **ids_of(tokenizer)}
 
 
 def build_llava(folder: Path) -> None:
@@ -252,7 +259,7 @@ def build_llava(folder: Path) -> None:
         vision_config={**vision, **layers(image_size=SIDE, patch_size=8, num_hidden_layers=2)},
         text_config=llama(tokenizer),
         image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
-        **chat_ids(tokenizer),
+        **ids_of(tokenizer),
     )
     lively(LlavaForConditionalGeneration(config), 0.4, 1).save_pretrained(folder)
     image_processor = CLIPImageProcessor(
@@ -293,7 +300,7 @@ def build_smolvlm(folder: Path) -> None:
         text_config=llama(tokenizer),
         image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
         scale_factor=2,
-        **chat_ids(tokenizer),
+        **ids_of(tokenizer),
     )
     lively(Idefics3ForConditionalGeneration(config), 0.25, 4).save_pretrained(folder)
     image_processor = Idefics3ImageProcessor(
@@ -323,7 +330,7 @@ def build_qwen2_vl(folder: Path) -> None:
     config = Qwen2VLConfig(
         text_config={
             **text,
-            **chat_ids(tokenizer),
+            **ids_of(tokenizer),
             "rope_parameters": {
                 "rope_type": "default",
                 "rope_theta": 10000.0,
@@ -342,7 +349,7 @@ def build_qwen2_vl(folder: Path) -> None:
         video_token_id=video,
         vision_start_token_id=start,
         vision_end_token_id=end,
-        **chat_ids(tokenizer),
+        **ids_of(tokenizer),
     )
     lively(Qwen2VLForConditionalGeneration(config), 0.4, 4).save_pretrained(folder)
     sizes = {"shortest_edge": SIDE * SIDE // 4, "longest_edge": 4 * SIDE * SIDE}
@@ -370,10 +377,10 @@ def build_paligemma(folder: Path) -> None:
     text = {"model_type": "gemma", "head_dim": 8, "num_key_value_heads": 1}
     config = PaliGemmaConfig(
         vision_config={**vision, **layers(image_size=SIDE, patch_size=8)},
-        text_config={**text, **layers(vocab_size=len(tokenizer)), **chat_ids(tokenizer)},
+        text_config={**text, **layers(vocab_size=len(tokenizer)), **ids_of(tokenizer)},
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         projection_dim=16,
-        **chat_ids(tokenizer),
+        **ids_of(tokenizer),
     )
     lively(PaliGemmaForConditionalGeneration(config), 0.4, 1).save_pretrained(folder)
     image_processor = SiglipImageProcessor(size={"height": SIDE, "width": SIDE})
@@ -381,12 +388,13 @@ def build_paligemma(folder: Path) -> None:
     PaliGemmaProcessor(image_processor, tokenizer).save_pretrained(folder)
 
 
-# ViT-GPT2, BLIP, BLIP-2, GIT, and three chat models: of images of one size, of images that are
-# split into tiles, and of images that become as many tokens as they are large.
+# ViT-GPT2, BLIP, BLIP-2 twice, GIT, and three chat models: of images of one size, of images that
+# are split into tiles, and of images that become as many tokens as they are large.
 BUILDERS: Mapping[str, tuple[str, Callable[[Path], None]]] = {
     "vit-gpt2": ("encoder-decoder", build_encoder_decoder),
     "blip": ("blip", build_blip),
     "blip-2": ("blip-2", build_blip2),
+    "blip-2-t5": ("blip-2", build_blip2_t5),
     "git": ("git", build_git),
     "llava": ("chat", build_llava),
     "smolvlm": ("chat", build_smolvlm),
