@@ -73,6 +73,14 @@ def captioning(shards: Path, model: Path) -> Stage:
         "batch_size": 1,
         "max_new_tokens": 20,
         "num_beams": 1,
+        "family": None,
+        "prompt": None,
+        "num_captions": 1,
+        "temperature": None,
+        "top_p": None,
+        "seed": None,
+        "on_repeated": "trim",
+        "on_cut": "keep",
     }
     flags = {
         "settings": dump_json(settings),

@@ -13,7 +13,7 @@ import pack_eval_set
 import pack_real
 import train_classifier
 import write_prompts
-from capsynth import captioning, generation, training
+from capsynth import captioners, generation, training
 from capsynth.errors import CapsynthError
 from capsynth.files import dump_json, read_json, read_json_lines
 from capsynth.predictions import read_predictions
@@ -87,6 +87,14 @@ def caption(model: Path, real: tuple[Path, Path], output: Path, batch_size: int 
         "batch_size": batch_size,
         "max_new_tokens": 5,
         "num_beams": 1,
+        "family": None,
+        "prompt": None,
+        "num_captions": 1,
+        "temperature": None,
+        "top_p": None,
+        "seed": None,
+        "on_repeated": "trim",
+        "on_cut": "keep",
     }
     caption_images.main(
         words(
@@ -304,7 +312,7 @@ def test_captioning_that_was_stopped_ends_in_the_same_bytes(
     shard = (real / "bat-0.tar", real / "bat-0.jsonl")
     whole, resumed = tmp_path / "whole.jsonl", tmp_path / "resumed.jsonl"
     caption(tiny_captioner, shard, whole)
-    kind = captioning.TransformersCaptioner
+    kind = captioners.Captioner
     with monkeypatch.context() as patch:
         patch.setattr(kind, "caption", stop_after(2, kind.caption))
         with pytest.raises(Stopped):

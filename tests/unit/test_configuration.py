@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from capsynth.captions import ON_CUT, ON_REPEATED
 from capsynth.classes import CLASS_ID, ClassInfo
 from capsynth.configuration import (
     OVERRIDES,
@@ -66,6 +67,33 @@ captioners:
     batch_size: 8
     max_new_tokens: 20
     num_beams: 3
+    family: blip
+    prompt: a photo of
+    on_repeated: empty
+    on_cut: trim
+  sampled:
+    model: a/vlm
+    num_captions: 4
+    temperature: 0.9
+    top_p: 0.95
+    seed: 3
+rewriters:
+  reworded:
+    captioner: sampled
+    model: an/llm
+    revision: v1
+    dtype: float16
+    batch_size: 4
+    max_new_tokens: 50
+    num_captions: 2
+    prompt: "{class_name}: {caption}"
+    temperature: 0.5
+    top_p: 0.8
+    seed: 9
+    min_words: 3
+    max_words: 30
+    ascii_only: false
+    retries: 5
 generators:
   sd:
     model: an/sd
@@ -95,6 +123,7 @@ variants:
     backgrounds: [on a beach, at night]
     on_classless: drop
     templates: ["{class_name}, {caption}, {background}", "{caption} {background}, a {class_name}"]
+  retold: { strategy: caption, captioner: reworded, generator: sd }
 training_sets:
   half+told: { real: 0.5, variants: [told] }
   many: { variants: [many] }
@@ -262,6 +291,9 @@ def test_every_key_of_the_schema_is_exercised_by_a_config() -> None:
 
 def test_the_schema_knows_the_names_that_the_library_knows() -> None:
     definitions = load_schema()["$defs"]
+    captioner = definitions["captioner"]["properties"]
+    assert tuple(captioner["on_repeated"]["enum"]) == ON_REPEATED
+    assert tuple(captioner["on_cut"]["enum"]) == ON_CUT
     eval_set = definitions["eval_set"]["properties"]
     assert eval_set["corruptions"]["items"]["enum"] == list(CORRUPTIONS)
     assert {*eval_set["split"]["enum"], "train"} - {None} == set(SPLITS)
@@ -423,7 +455,15 @@ def test_what_nothing_uses_is_told() -> None:
     assert [line.split(" ")[0] for line in unused(complete(config))] == [
         "generators.old",
         "variants.many",
+        "variants.retold",
     ]
+
+
+def test_a_rewriter_uses_its_captioner_and_a_variant_its_rewriter() -> None:
+    config = without(folder_config(), "variants/retold")
+    assert [line.split(" ")[0] for line in unused(complete(config))] == ["rewriters.reworded"]
+    config = without(config, "rewriters")
+    assert [line.split(" ")[0] for line in unused(complete(config))] == ["captioners.sampled"]
 
 
 # ---- what is refused, and in which words --------------------------------------------------------
@@ -879,6 +919,61 @@ def test_a_mistake_is_refused_with_its_key_and_its_remedy(mistake: str) -> None:
             setting("eval_sets/photos-val/context_bias", 0.0),
             "eval_sets.photos-val.context_bias: does not apply",
             "Only the source openmoji draws backgrounds.",
+        ),
+        (
+            setting("captioners/blip/num_captions", 2),
+            "captioners.blip.num_captions: does not apply",
+            "Without sampling all captions of an image are the same; set temperature.",
+        ),
+        (
+            setting("captioners/blip/seed", 2),
+            "captioners.blip.seed: does not apply",
+            "set temperature to sample",
+        ),
+        (
+            setting("captioners/sampled/num_beams", 2),
+            "captioners.sampled.num_beams: does not apply",
+            "remove temperature for a beam search",
+        ),
+        (
+            setting("captioners/blip/family", "blip2"),
+            "captioners.blip.family: 'blip2' is not known; did you mean 'blip-2'?",
+            "known: encoder-decoder, blip, blip-2, git, chat",
+        ),
+        (
+            setting("rewriters/blip", {"captioner": "blip", "model": "an/llm"}),
+            "rewriters.blip: is the name of a captioner too",
+            "rename one",
+        ),
+        (
+            setting("rewriters/reworded/captioner", "reworded"),
+            "rewriters.reworded.captioner: 'reworded' is not one of the captioners",
+            "known: blip, sampled",
+        ),
+        (
+            setting("rewriters/reworded/prompt", "say it again"),
+            "rewriters.reworded.prompt: {caption} is missing in 'say it again'",
+            "add it",
+        ),
+        (
+            setting("rewriters/reworded/prompt", "{capton}: {caption}"),
+            "rewriters.reworded.prompt: {capton} is not filled in",
+            "did you mean caption?",
+        ),
+        (
+            setting("rewriters/reworded/min_words", 31),
+            "rewriters.reworded.min_words: 31 must not be more than max_words",
+            "which is 30",
+        ),
+        (
+            setting("rewriters/reworded/ascii_only", "no"),
+            "rewriters.reworded.ascii_only: expected true or false",
+            "not 'no'",
+        ),
+        (
+            setting("variants/retold/captioner", "rewordde"),
+            "variants.retold.captioner: 'rewordde' is not one of the captioners",
+            "did you mean 'reworded'?",
         ),
         (
             setting("eval_sets/photos-val/split", "val"),

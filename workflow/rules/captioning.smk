@@ -1,4 +1,4 @@
-# Captions of the real images.
+# Captions of the real images, and captions that a language model has rewritten.
 
 
 rule caption_images:
@@ -13,6 +13,8 @@ rule caption_images:
         "logs/caption_images/{dataset}/{captioner}/{shard}.log",
     benchmark:
         "results/benchmarks/caption_images/{dataset}/{captioner}/{shard}.tsv"
+    wildcard_constraints:
+        captioner=one_of(config["captioners"]),
     conda:
         "../../envs/models.yaml"
     threads: 1
@@ -26,3 +28,31 @@ rule caption_images:
         " --model-mark {params.mark:q} --threads {threads}"
         " --tar {input.tar:q} --manifest {input.manifest:q}"
         " --output {output.captions:q} 2> {log:q}"
+
+
+rule rewrite_captions:
+    """Rewrite the captions of one class shard."""
+    input:
+        **code("rewrite_captions"),
+        captions=rewritten_captions,
+    output:
+        captions="results/{dataset}/captions/{rewriter}/{shard}.jsonl",
+    log:
+        "logs/rewrite_captions/{dataset}/{rewriter}/{shard}.log",
+    benchmark:
+        "results/benchmarks/rewrite_captions/{dataset}/{rewriter}/{shard}.tsv"
+    wildcard_constraints:
+        rewriter=one_of(config["rewriters"]),
+    conda:
+        "../../envs/models.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+    params:
+        settings=rewriter_settings,
+        mark=rewriter_mark,
+        about=rewriter_flags,
+    shell:
+        "python {input.warm:q} run {input.script:q} --settings {params.settings:q}"
+        " --model-mark {params.mark:q} --threads {threads} {params.about}"
+        " --captions {input.captions:q} --output {output.captions:q} 2> {log:q}"

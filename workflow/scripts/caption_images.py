@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from capsynth import cli
-from capsynth.captioning import CaptionerSettings, caption_shard
+from capsynth.captioners import CaptionerSettings
+from capsynth.captioning import caption_shard
 from capsynth.settings import settings_from_json
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--settings", required=True, help="JSON of captioning.CaptionerSettings")
+    parser.add_argument("--settings", required=True, help="JSON of captioners.CaptionerSettings")
     parser.add_argument("--model-mark", required=True, help="name of the model's weights")
     parser.add_argument("--tar", type=Path, required=True)
     parser.add_argument("--manifest", type=Path, required=True)

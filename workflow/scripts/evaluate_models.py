@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from capsynth import cli
-from capsynth.captioning import CaptionerSettings
+from capsynth.captioners import CaptionerSettings
 from capsynth.files import write_json
 from capsynth.generation import GeneratorSettings
 from capsynth.pretraining import evaluation
@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--web", type=Path, required=True)
-    parser.add_argument("--captioner", required=True, help="JSON of captioning.CaptionerSettings")
+    parser.add_argument("--captioner", required=True, help="JSON of captioners.CaptionerSettings")
     parser.add_argument("--generator", required=True, help="JSON of generation.GeneratorSettings")
     parser.add_argument("--judge", required=True, help="JSON of pretraining.loop.Schedule")
     parser.add_argument("--judge-state", type=Path, required=True)

@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--class-info", required=True, help="JSON of classes.ClassInfo")
     parser.add_argument("--class-index", type=int, required=True)
     parser.add_argument("--parts-per-class", type=int, required=True)
-    parser.add_argument("--captions", type=Path, help="JSON Lines, one caption a line")
+    parser.add_argument("--captions", type=Path, help="JSON Lines of captions.CaptionRecord")
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args(argv)
     class_id, part = split_shard_name(args.shard)

@@ -1,4 +1,10 @@
-# Captions: what their rule is told.
+# Captions: what their rules are told, and which of them makes what.
+import re
+
+
+def one_of(names):
+    """A wildcard constraint: one of the names, or nothing at all."""
+    return "|".join(map(re.escape, names)) or "(?!)"
 
 
 def captioner_settings(wildcards):
@@ -10,3 +16,39 @@ def captioner_mark(wildcards):
     """The name of a captioner's weights."""
     captioner = with_local_path(config["captioners"][wildcards.captioner])
     return model_mark(captioner["model"], captioner["revision"])
+
+
+def rewritten_captions(wildcards):
+    """The captions that a rewriter rewrites."""
+    captioner = config["rewriters"][wildcards.rewriter]["captioner"]
+    return f"results/{DATASET}/captions/{captioner}/{wildcards.shard}.jsonl"
+
+
+def rewriter_settings(wildcards):
+    """The settings of a rewriter as one JSON value; its captioner is told by the input."""
+    rewriter = with_local_path(config["rewriters"][wildcards.rewriter])
+    return dump_json({name: value for name, value in rewriter.items() if name != "captioner"})
+
+
+def rewriter_mark(wildcards):
+    """The name of a rewriter's weights."""
+    rewriter = with_local_path(config["rewriters"][wildcards.rewriter])
+    return model_mark(rewriter["model"], rewriter["revision"])
+
+
+def rewriter_flags(wildcards):
+    """The class whose captions are rewritten."""
+    class_id, _ = split_shard_name(wildcards.shard)
+    return flags(class_name=CLASS_NAMES[class_id])
+
+
+def caption_benchmarks(names, shard):
+    """The benchmarks of the jobs behind the captions of captioners and rewriters."""
+    rewriters = [name for name in names if name in config["rewriters"]]
+    behind = [config["rewriters"][name]["captioner"] for name in rewriters]
+    captioners = {*names, *behind} - {*rewriters}
+    root = f"results/benchmarks/{{rule}}/{DATASET}/{{name}}/{shard}.tsv"
+    return [
+        *(root.format(rule="caption_images", name=name) for name in sorted(captioners)),
+        *(root.format(rule="rewrite_captions", name=name) for name in sorted(rewriters)),
+    ]

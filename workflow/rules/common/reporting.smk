@@ -80,7 +80,7 @@ def benchmark_files(wildcards):
     files += [f"{root}/pack_real/{DATASET}/{shard}.tsv" for shard in SHARDS]
     files += [f"{root}/pack_eval_set/{eval_set}.tsv" for eval_set in config["eval_sets"]]
     for shard in SHARDS:
-        files += [f"{root}/caption_images/{DATASET}/{c}/{shard}.tsv" for c in sorted(captioners)]
+        files += caption_benchmarks(captioners, shard)
         for variant, stage in itertools.product(used, ("write_prompts", "generate_images")):
             files.append(f"{root}/{stage}/{DATASET}/{variant}/{shard}.tsv")
     files += [f"{root}/train_classifier/{DATASET}/{run}.tsv" for run in RUNS]

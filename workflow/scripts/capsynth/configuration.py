@@ -50,6 +50,7 @@ _TYPE_WORDS = {
     "string": "text",
     "array": "a list",
     "object": "a mapping of keys to values",
+    "boolean": "true or false",
     "null": "nothing",
 }
 
@@ -134,14 +135,15 @@ def _folder_names(path: Path) -> list[str]:
 
 
 def unused(config: Mapping[str, Any]) -> list[str]:
-    """Return one line for each captioner, generator and variant of ``config`` that nothing uses.
+    """Return one line for each captioner, rewriter, generator and variant that nothing uses.
 
     Args:
         config: A configuration that ``complete`` returned.
     """
     variants = config["variants"].values()
     users = {
-        "captioners": {variant["captioner"] for variant in variants},
+        "captioners": {entry["captioner"] for entry in (*variants, *config["rewriters"].values())},
+        "rewriters": {variant["captioner"] for variant in variants},
         "generators": {variant["generator"] for variant in variants},
         "variants": {name for mix in config["training_sets"].values() for name in mix["variants"]},
     }
@@ -440,6 +442,9 @@ def _references(config: Any) -> Iterator[tuple[KeyPath, Any, str]]:
         for key in ("captioner", "generator"):
             if key in variant:
                 yield ("variants", name, key), variant[key], f"{key}s"
+    for name, rewriter in _entries(config, "rewriters"):
+        if "captioner" in rewriter:
+            yield ("rewriters", name, "captioner"), rewriter["captioner"], "captioners"
     for name, mix in _entries(config, "training_sets"):
         for index, variant_name in enumerate(_list(mix, "variants")):
             yield ("training_sets", name, "variants", index), variant_name, "variants"
@@ -456,6 +461,9 @@ def _references(config: Any) -> Iterator[tuple[KeyPath, Any, str]]:
 def _check_references(config: Any) -> Iterator[str]:
     for path, name, section in _references(config):
         known = list(_section(config, section))
+        if section == "captioners" and path[0] == "variants":
+            # What a rewriter writes is read like the captions of a captioner.
+            known += _section(config, "rewriters")
         if isinstance(name, str) and name not in known:
             hint = _hint(name, known) or ";"
             listed = ", ".join(known) or "none"
@@ -474,6 +482,13 @@ def _check_values(config: Any) -> Iterator[str]:
                 if isinstance(template, str):
                     for problem in template_problems(template, strategy):
                         yield f"variants.{name}.{key}: {problem}"
+    for name, rewriter in _entries(config, "rewriters"):
+        yield from _check_rewriter(f"rewriters.{name}", rewriter)
+        if name in _section(config, "captioners"):
+            yield (
+                f"rewriters.{name}: is the name of a captioner too, so their captions would lie in "
+                "one folder; rename one"
+            )
     for name, mix in _entries(config, "training_sets"):
         if mix.get("real", 0) == 0 and mix.get("variants", []) == []:
             yield (
@@ -513,6 +528,42 @@ def _check_classes(config: Any) -> Iterator[str]:
                 f"dataset.classes: {class_id!r} and {other!r} differ only in case, so their files "
                 "may collide; rename one"
             )
+
+
+def _check_rewriter(where: str, rewriter: Mapping[str, Any]) -> Iterator[str]:
+    prompt = rewriter.get("prompt")
+    if isinstance(prompt, str):
+        for problem in _placeholder_problems(prompt, ("caption",), ("class_name",)):
+            yield f"{where}.prompt: {problem}"
+    least, most = (
+        rewriter.get(key, _schema_at(("rewriters", "any", key))["default"])
+        for key in ("min_words", "max_words")
+    )
+    if isinstance(least, int) and isinstance(most, int) and least > most > 0:
+        yield f"{where}.min_words: {least} must not be more than max_words, which is {most}"
+
+
+def _placeholder_problems(
+    template: str, needed: Sequence[str], allowed: Sequence[str]
+) -> Iterator[str]:
+    """Yield what keeps ``template`` from being filled in with certain placeholders."""
+    known = [*needed, *allowed]
+    listed = " and ".join(f"{{{name}}}" for name in known)
+    try:
+        parts = list(string.Formatter().parse(template))
+    except ValueError:
+        yield f"{template!r} has an unbalanced brace; write {{{{ or }}}} for a brace itself"
+        return
+    used = [name for _, name, _, _ in parts if name is not None]
+    for name in dict.fromkeys(used):
+        if name not in known:
+            hint = _hint(name, known, quote="") or ";"
+            yield f"{{{name}}} is not filled in{hint} use {listed}"
+    if any(conversion or spec for _, _, spec, conversion in parts):
+        yield f"{template!r} formats a placeholder; write {listed} without ! or :"
+    for name in needed:
+        if name not in used:
+            yield f"{{{name}}} is missing in {template!r}; add it"
 
 
 def _check_recipe(where: str, recipe: Mapping[str, Any]) -> Iterator[str]:

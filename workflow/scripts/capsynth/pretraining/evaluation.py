@@ -9,7 +9,8 @@ import numpy.typing as npt
 from PIL import Image
 from torch import nn
 
-from capsynth.captioning import CaptionerSettings, TransformersCaptioner
+from capsynth.captioners import CaptionerSettings, load_captioner
+from capsynth.captions import clean
 from capsynth.datasets.openmoji.splits import WebScene, draw_web_scene
 from capsynth.datasets.openmoji.world import (
     BACKGROUND_PHRASES,
@@ -75,10 +76,10 @@ def evaluate_judge(model: nn.Module, n: int, seed: int) -> list[Figure]:
 def evaluate_captioner(settings: CaptionerSettings, n: int, seed: int) -> list[Figure]:
     """Measure how often the captioner names the subtype and the background."""
     images, scenes = fresh_scenes(n, seed)
-    captioner = TransformersCaptioner(settings)
+    captioner = load_captioner(settings)
     texts: list[str] = []
     for _, batch in batches([Image.fromarray(image) for image in images], settings.batch_size):
-        texts += captioner.caption(batch)
+        texts += [clean(said.text) for said in captioner.caption(batch)]
     pairs = list(zip(texts, scenes, strict=True))
     subtypes = [text.startswith(SUBTYPE_BY_ID[s.subtype_id].phrase + " ") for text, s in pairs]
     places = [text.endswith(" " + BACKGROUND_PHRASES[s.background]) for text, s in pairs]
