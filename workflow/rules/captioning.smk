@@ -7,6 +7,7 @@ rule caption_images:
         **code("caption_images"),
         tar=ancient("results/{dataset}/real/{shard}.tar"),
         manifest="results/{dataset}/real/{shard}.jsonl",
+        locks=captioner_locks,
     output:
         captions="results/{dataset}/captions/{captioner}/{shard}.jsonl",
     log:
@@ -23,6 +24,6 @@ rule caption_images:
         mark=captioner_mark,
     shell:
         "python {input.warm:q} run {input.script:q} --settings {params.settings:q}"
-        " --model-mark {params.mark:q} --threads {threads}"
+        " --model-mark {params.mark:q} --model-lock {input.locks:q} --threads {threads}"
         " --tar {input.tar:q} --manifest {input.manifest:q}"
         " --output {output.captions:q} 2> {log:q}"

@@ -7,6 +7,10 @@ def captioner_settings(wildcards):
 
 
 def captioner_mark(wildcards):
-    """The name of a captioner's weights."""
-    captioner = with_local_path(config["captioners"][wildcards.captioner])
-    return model_mark(captioner["model"], captioner["revision"])
+    """The name of a captioner's weights, if they are a local folder."""
+    return local_mark(config["captioners"][wildcards.captioner])
+
+
+def captioner_locks(wildcards):
+    """The stamps of a captioner's weights, if they are of the hub."""
+    return model_locks(config["captioners"][wildcards.captioner])

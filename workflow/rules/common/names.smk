@@ -15,7 +15,6 @@ from capsynth.configuration import class_names, complete
 from capsynth.datasets.folder import source_token
 from capsynth.errors import CapsynthError
 from capsynth.files import dump_json
-from capsynth.models import model_mark
 from capsynth.prompting import STRATEGIES
 from capsynth.shards import shard_name, split_shard_name
 from capsynth.source_code import code_of
@@ -74,9 +73,3 @@ def code(script):
     # How a script is started has no part in what it makes.
     warm = ancient(f"{SCRIPTS}/warm.py")
     return {"script": path, "warm": warm, **modules}
-
-
-def with_local_path(model):
-    """A captioner or generator whose model, if it is a folder of the checkout, is found from here."""
-    folder = Path(workflow.basedir) / model["model"]
-    return {**model, "model": os.path.relpath(folder)} if folder.is_dir() else model
