@@ -46,6 +46,7 @@ SHIPPED = [
 
 # Uses every key that the default experiment leaves at its default.
 FOLDERS = """
+download_folder: fetched
 dataset:
   name: photos
   source: folder

@@ -7,6 +7,7 @@ rule caption_images:
         **code("caption_images"),
         tar=ancient("results/{dataset}/real/{shard}.tar"),
         manifest="results/{dataset}/real/{shard}.jsonl",
+        locks=captioner_locks,
     output:
         captions="results/{dataset}/captions/{captioner}/{shard}.jsonl",
     log:
@@ -25,7 +26,7 @@ rule caption_images:
         mark=captioner_mark,
     shell:
         "python {input.warm:q} run {input.script:q} --settings {params.settings:q}"
-        " --model-mark {params.mark:q} --threads {threads}"
+        " --model-mark {params.mark:q} --model-lock {input.locks:q} --threads {threads}"
         " --tar {input.tar:q} --manifest {input.manifest:q}"
         " --output {output.captions:q} 2> {log:q}"
 
@@ -35,6 +36,7 @@ rule rewrite_captions:
     input:
         **code("rewrite_captions"),
         captions=rewritten_captions,
+        locks=rewriter_locks,
     output:
         captions="results/{dataset}/captions/{rewriter}/{shard}.jsonl",
     log:
@@ -54,5 +56,6 @@ rule rewrite_captions:
         about=rewriter_flags,
     shell:
         "python {input.warm:q} run {input.script:q} --settings {params.settings:q}"
-        " --model-mark {params.mark:q} --threads {threads} {params.about}"
+        " --model-mark {params.mark:q} --model-lock {input.locks:q} --threads {threads}"
+        " {params.about}"
         " --captions {input.captions:q} --output {output.captions:q} 2> {log:q}"

@@ -6,6 +6,7 @@ rule generate_images:
     input:
         **code("generate_images"),
         prompts="results/{dataset}/prompts/{variant}/{shard}.jsonl",
+        locks=generator_locks,
     output:
         tar="results/{dataset}/images/{variant}/{shard}.tar",
         manifest="results/{dataset}/images/{variant}/{shard}.jsonl",
@@ -24,6 +25,7 @@ rule generate_images:
         extension=config["dataset"]["image_format"],
     shell:
         "python {input.warm:q} run {input.script:q} --settings {params.settings:q}"
-        " --model-mark {params.mark:q} --extension {params.extension} --threads {threads}"
+        " --model-mark {params.mark:q} --model-lock {input.locks:q}"
+        " --extension {params.extension} --threads {threads}"
         " --prompts {input.prompts:q} --tar {output.tar:q} --manifest {output.manifest:q}"
         " 2> {log:q}"

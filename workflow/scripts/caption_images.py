@@ -8,6 +8,7 @@ from pathlib import Path
 from capsynth import cli
 from capsynth.captioners import CaptionerSettings
 from capsynth.captioning import caption_shard
+from capsynth.models import require_model
 from capsynth.settings import settings_from_json
 
 
@@ -15,15 +16,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--settings", required=True, help="JSON of captioners.CaptionerSettings")
-    parser.add_argument("--model-mark", required=True, help="name of the model's weights")
+    parser.add_argument("--model-mark", required=True, help="name of local weights, or none")
+    parser.add_argument("--model-lock", type=Path, nargs="*", default=[], help="hub models' stamps")
     parser.add_argument("--tar", type=Path, required=True)
     parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args(argv)
-    cli.set_threads(args.threads)
     settings = settings_from_json(CaptionerSettings, args.settings)
-    caption_shard(settings, args.tar, args.manifest, args.output, args.model_mark)
+    mark = require_model(settings.model, args.model_mark, args.model_lock)
+    cli.set_threads(args.threads)
+    caption_shard(settings, args.tar, args.manifest, args.output, mark)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from capsynth import cli
 from capsynth.generation import GeneratorSettings, generate_shard
+from capsynth.models import require_model
 from capsynth.settings import settings_from_json
 
 
@@ -14,16 +15,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--settings", required=True, help="JSON of generation.GeneratorSettings")
-    parser.add_argument("--model-mark", required=True, help="name of the model's weights")
+    parser.add_argument("--model-mark", required=True, help="name of local weights, or none")
+    parser.add_argument("--model-lock", type=Path, nargs="*", default=[], help="hub models' stamps")
     parser.add_argument("--prompts", type=Path, required=True)
     parser.add_argument("--extension", choices=["png", "jpg"], required=True)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--tar", type=Path, required=True)
     parser.add_argument("--manifest", type=Path, required=True)
     args = parser.parse_args(argv)
-    cli.set_threads(args.threads)
     settings = settings_from_json(GeneratorSettings, args.settings)
-    generate_shard(settings, args.prompts, args.extension, args.tar, args.manifest, args.model_mark)
+    mark = require_model(settings.model, args.model_mark, args.model_lock)
+    cli.set_threads(args.threads)
+    generate_shard(settings, args.prompts, args.extension, args.tar, args.manifest, mark)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from capsynth import cli
+from capsynth.models import require_model
 from capsynth.rewriting import RewriterSettings, rewrite_shard
 from capsynth.settings import settings_from_json
 
@@ -14,15 +15,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--settings", required=True, help="JSON of rewriting.RewriterSettings")
-    parser.add_argument("--model-mark", required=True, help="name of the model's weights")
+    parser.add_argument("--model-mark", required=True, help="name of local weights, or none")
+    parser.add_argument("--model-lock", type=Path, nargs="*", default=[], help="hub models' stamps")
     parser.add_argument("--class-name", required=True)
     parser.add_argument("--captions", type=Path, required=True, help="of captions.CaptionRecord")
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args(argv)
-    cli.set_threads(args.threads)
     settings = settings_from_json(RewriterSettings, args.settings)
-    rewrite_shard(settings, args.class_name, args.captions, args.output, args.model_mark)
+    mark = require_model(settings.model, args.model_mark, args.model_lock)
+    cli.set_threads(args.threads)
+    rewrite_shard(settings, args.class_name, args.captions, args.output, mark)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ def _serve(arguments: list[str]) -> None:
 
     from capsynth import warm_server
     from capsynth.errors import CapsynthError
+    from capsynth.offline import go_offline
 
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     verbs = parser.add_subparsers(dest="verb", required=True)
@@ -47,6 +48,8 @@ def _serve(arguments: list[str]) -> None:
     flags, command = parser.parse_args(arguments[:split]), arguments[split + 1 :]
     if not command:
         serve.error("there is no command; give one after `--`")
+    # The server imports with hub access off, as the jobs of the workflow do.
+    go_offline()
     try:
         warm_server.serve(command, flags.preload or warm_server.PRELOAD)
     except CapsynthError as error:

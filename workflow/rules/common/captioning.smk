@@ -13,9 +13,13 @@ def captioner_settings(wildcards):
 
 
 def captioner_mark(wildcards):
-    """The name of a captioner's weights."""
-    captioner = with_local_path(config["captioners"][wildcards.captioner])
-    return model_mark(captioner["model"], captioner["revision"])
+    """The name of a captioner's weights, if they are a local folder."""
+    return local_mark(config["captioners"][wildcards.captioner])
+
+
+def captioner_locks(wildcards):
+    """The stamps of a captioner's weights, if they are of the hub."""
+    return model_locks(config["captioners"][wildcards.captioner])
 
 
 def rewritten_captions(wildcards):
@@ -31,9 +35,13 @@ def rewriter_settings(wildcards):
 
 
 def rewriter_mark(wildcards):
-    """The name of a rewriter's weights."""
-    rewriter = with_local_path(config["rewriters"][wildcards.rewriter])
-    return model_mark(rewriter["model"], rewriter["revision"])
+    """The name of a rewriter's weights, if they are a local folder."""
+    return local_mark(config["rewriters"][wildcards.rewriter])
+
+
+def rewriter_locks(wildcards):
+    """The stamps of a rewriter's weights, if they are of the hub."""
+    return model_locks(config["rewriters"][wildcards.rewriter])
 
 
 def rewriter_flags(wildcards):

@@ -14,6 +14,10 @@ def generator_settings(wildcards):
 
 
 def generator_mark(wildcards):
-    """The name of the weights of a variant's generator."""
-    generator = variant_generator(wildcards)
-    return model_mark(generator["model"], generator["revision"])
+    """The name of the weights of a variant's generator, as far as they are local."""
+    return local_mark(config["generators"][config["variants"][wildcards.variant]["generator"]])
+
+
+def generator_locks(wildcards):
+    """The stamps of the weights of a variant's generator, as far as they are of the hub."""
+    return model_locks(config["generators"][config["variants"][wildcards.variant]["generator"]])

@@ -16,7 +16,6 @@ from capsynth.configuration import class_table, complete
 from capsynth.datasets.folder import source_token
 from capsynth.errors import CapsynthError
 from capsynth.files import dump_json, write_if_changed
-from capsynth.models import model_mark
 from capsynth.prompting import (
     CLASS_WORDS,
     STRATEGIES,
@@ -91,9 +90,3 @@ def argument_file(name, words):
     path = Path(f"results/.arguments/{name}.txt")
     write_if_changed(path, "".join(f"{word}\n" for word in words))
     return path
-
-
-def with_local_path(model):
-    """A captioner or generator whose model, if it is a folder of the checkout, is found from here."""
-    folder = Path(workflow.basedir) / model["model"]
-    return {**model, "model": os.path.relpath(folder)} if folder.is_dir() else model

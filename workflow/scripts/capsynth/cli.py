@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 
 from capsynth.errors import CapsynthError
+from capsynth.offline import go_offline
 
 
 def run(main: Callable[[], None]) -> int:
@@ -23,6 +24,8 @@ def run(main: Callable[[], None]) -> int:
         format="%(asctime)s %(levelname)s %(message)s",
         datefmt="%H:%M:%S",
     )
+    # Scripts import what reads these variables later, inside of functions.
+    go_offline()
     try:
         main()
     except CapsynthError as error:

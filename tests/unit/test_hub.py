@@ -1,0 +1,220 @@
+"""Which files of a hub repository are fetched, and what names the weights of a model."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from capsynth import locks
+from capsynth.errors import CapsynthError
+from capsynth.files import write_json
+from capsynth.hub import choose_data_files, choose_files, is_hub_id, slug_of
+from capsynth.models import lock_mark, model_mark, require_model
+
+# As Stable Diffusion 1.5 has them.
+PIPELINE = [
+    ".gitattributes",
+    "README.md",
+    "model_index.json",
+    "v1-5-pruned.safetensors",
+    "v1-5-pruned-emaonly.ckpt",
+    "feature_extractor/preprocessor_config.json",
+    "safety_checker/config.json",
+    "safety_checker/model.safetensors",
+    "safety_checker/model.fp16.safetensors",
+    "safety_checker/pytorch_model.bin",
+    "scheduler/scheduler_config.json",
+    "text_encoder/config.json",
+    "text_encoder/model.safetensors",
+    "tokenizer/merges.txt",
+    "tokenizer/vocab.json",
+    "unet/config.json",
+    "unet/diffusion_pytorch_model.safetensors",
+    "unet/diffusion_pytorch_model.fp16.safetensors",
+    "unet/diffusion_pytorch_model.non_ema.safetensors",
+    "vae/config.json",
+    "vae/diffusion_pytorch_model.safetensors",
+    "vae_onnx/model.onnx",
+    "vae_onnx/config.json",
+]
+COMPONENTS = ["feature_extractor", "safety_checker", "scheduler", "text_encoder", "tokenizer"]
+COMPONENTS += ["unet", "vae"]
+
+
+def test_of_a_pipeline_the_plain_weights_of_its_components_are_taken() -> None:
+    chosen = choose_files(PIPELINE, COMPONENTS)
+    left = sorted(set(PIPELINE) - set(chosen))
+    assert left == [
+        ".gitattributes",
+        "safety_checker/model.fp16.safetensors",
+        "safety_checker/pytorch_model.bin",
+        "unet/diffusion_pytorch_model.fp16.safetensors",
+        "unet/diffusion_pytorch_model.non_ema.safetensors",
+        "v1-5-pruned-emaonly.ckpt",
+        "v1-5-pruned.safetensors",
+        "vae_onnx/config.json",
+        "vae_onnx/model.onnx",
+    ]
+
+
+def test_of_another_model_what_lies_at_the_root_is_taken() -> None:
+    names = [
+        *("config.json", "generation_config.json", "tokenizer.json", "merges.txt", "spiece.model"),
+        *("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"),
+        *("model.safetensors.index.json", "chat_template.jinja", "LICENSE"),
+    ]
+    others = [
+        *("pytorch_model.bin", "pytorch_model.bin.index.json", "modeling_x.py", "tf_model.h5"),
+        *("model.fp16-00001-of-00001.safetensors", "onnx/model.onnx", "original/params.json"),
+    ]
+    assert choose_files([*others, *names]) == sorted(names)
+
+
+def test_weights_of_one_variant_alone_are_taken() -> None:
+    assert choose_files(["lora_v1.0.safetensors", "b.bin"]) == ["lora_v1.0.safetensors"]
+
+
+def test_of_many_weights_the_named_ones_are_taken() -> None:
+    names = ["a.safetensors", "b.safetensors", "c.safetensors", "README.md"]
+    assert choose_files(names, wanted=["b.safetensors"]) == ["README.md", "b.safetensors"]
+    with pytest.raises(CapsynthError, match=r"has no file 'd.safetensors'"):
+        choose_files([*names], wanted=["b.safetensors", "d.safetensors"])
+
+
+@pytest.mark.parametrize(
+    ("names", "components", "said"),
+    [
+        (["config.json", "pytorch_model.bin"], None, "it holds no weights as safetensors, only py"),
+        (["model_index.json", "unet/x.bin"], ["unet"], "its folder unet holds no weights"),
+        (["config.json"], None, "it holds no weights"),
+    ],
+)
+def test_pickles_are_refused_with_a_remedy(
+    names: list[str], components: list[str] | None, said: str
+) -> None:
+    with pytest.raises(CapsynthError, match=rf"{said}.*pickles are never loaded.*refs/pr/NUMBER"):
+        choose_files(names, components)
+
+
+def test_of_a_data_set_everything_but_code_and_pickles_is_taken() -> None:
+    names = ["README.md", "data/train-0.parquet", "load.py", "x/cache.pkl", ".gitattributes"]
+    assert choose_data_files(names) == ["README.md", "data/train-0.parquet"]
+
+
+def test_slugs_are_one_folder_name_each() -> None:
+    assert slug_of("a/sd-v1.5", None) == "a--sd-v1.5"
+    assert slug_of("a/sd", "0123abc") == "a--sd@0123abc"
+    assert slug_of("gpt2", "refs/pr/3") == "gpt2@refs--pr--3"
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("a/b", True),
+        ("gpt2", True),
+        ("a/b/c", False),
+        ("/a/b", False),
+        ("../b", False),
+        ("", False),
+    ],
+)
+def test_ids_of_the_hub_are_told_from_paths(text: str, answer: bool) -> None:
+    assert is_hub_id(text) == answer
+
+
+# ---- stamps, locks and marks --------------------------------------------------------------------
+
+
+def stamp_of(folder: Path, **changes: Any) -> Path:
+    """Fill a folder with weights and stamp it."""
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"weights")
+    values = {
+        "id": "a/model",
+        "kind": "model",
+        "revision": "c" * 40,
+        "wanted": [],
+        "files": {"model.safetensors": {"size": 7, "sha256": "d" * 64}},
+        "bytes": 7,
+        "license": None,
+        **changes,
+    }
+    stamp = folder.with_name(f"{folder.name}.json")
+    write_json(stamp, values)
+    return stamp
+
+
+def test_a_local_folder_is_named_by_its_own_mark_alone(tmp_path: Path) -> None:
+    (tmp_path / "m").mkdir()
+    mark = model_mark(str(tmp_path / "m"))
+    assert require_model(str(tmp_path / "m"), mark, []) == mark
+
+
+def test_the_name_of_hub_weights_follows_commit_and_contents(tmp_path: Path) -> None:
+    stamp = stamp_of(tmp_path / "m-v1.5")
+    marks = {require_model(str(tmp_path / "m-v1.5"), "", [stamp])}
+    values = json.loads(stamp.read_text())
+    marks.add(lock_mark({**values, "revision": "e" * 40}))
+    marks.add(lock_mark({**values, "files": {"model.safetensors": {"size": 7, "sha256": "f"}}}))
+    assert lock_mark({**values, "license": "mit", "bytes": 8}) == lock_mark(values)
+    assert len(marks) == 3
+
+
+def test_lora_weights_are_part_of_the_name(tmp_path: Path) -> None:
+    model = stamp_of(tmp_path / "m")
+    lora = stamp_of(tmp_path / "lora", revision="b" * 40)
+    folder = str(tmp_path / "m")
+    names = [
+        require_model(folder, "", [model]),
+        require_model(folder, "", [model, lora]),
+        require_model(folder, "local", [model]),
+        require_model(folder, "local", [lora]),
+    ]
+    assert len(set(names)) == 4
+
+
+@pytest.mark.parametrize("damage", ["folder", "file", "cut", "stamp", "broken stamp"])
+def test_what_is_missing_is_told_with_the_command_that_fetches_it(
+    damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CAPSYNTH_PREFETCH", "snakemake prefetch --configfile mine.yaml")
+    stamp = stamp_of(tmp_path / "m")
+    weights = tmp_path / "m" / "model.safetensors"
+    if damage == "cut":
+        weights.write_bytes(b"w")
+    elif damage == "stamp":
+        stamp.unlink()
+    elif damage == "broken stamp":
+        stamp.write_text("{}")
+    else:
+        weights.unlink()
+        if damage == "folder":
+            weights.parent.rmdir()
+    with pytest.raises(CapsynthError, match=r"snakemake prefetch .* mine\.yaml"):
+        require_model(str(tmp_path / "m"), "", [stamp])
+
+
+def test_a_local_folder_that_is_missing_is_told(tmp_path: Path) -> None:
+    with pytest.raises(CapsynthError, match=r"model .*/no is not there.*snakemake prefetch"):
+        require_model(str(tmp_path / "no"), "mark", [])
+
+
+def test_the_lock_file_keeps_the_entries_of_other_experiments(tmp_path: Path) -> None:
+    lock = tmp_path / "lock.json"
+    first, second = stamp_of(tmp_path / "models/a"), stamp_of(tmp_path / "models/b", id="a/b")
+    locks.write_lock(lock, [first])
+    before = lock.read_bytes()
+    locks.write_lock(lock, [first])
+    assert lock.read_bytes() == before
+    locks.write_lock(lock, [second])
+    assert set(locks.read_lock(lock)["models"]) == {"a", "b"}
+    assert locks.locked(lock, first) == locks.read_stamp(first)
+    assert locks.locked(lock, tmp_path / "datasets/a.json") is None
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"other": {}}'])
+def test_a_damaged_lock_file_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "lock.json").write_text(text)
+    with pytest.raises(CapsynthError, match=r"lock.json is"):
+        locks.read_lock(tmp_path / "lock.json")
