@@ -1,4 +1,5 @@
 # Config check, names and helpers. Runs again in every cluster job: nothing heavy is imported.
+import functools
 import itertools
 import os
 import shlex
@@ -12,7 +13,18 @@ SCRIPTS = os.path.relpath(Path(workflow.basedir) / "workflow" / "scripts")
 sys.path.insert(0, os.path.abspath(SCRIPTS))
 
 from capsynth.configuration import class_names, complete
-from capsynth.datasets.folder import source_token
+from capsynth.datasets.folder import NEVER_PACKED, files_token, source_token
+from capsynth.datasets.imagenet import subset
+from capsynth.datasets.layouts import CORRUPTION_FOLDERS, class_folders, read_class_map
+from capsynth.datasets.missing import missing_message
+from capsynth.datasets.rows import SourceSettings
+from capsynth.datasets.sources import (
+    SOURCES,
+    class_digests,
+    class_token,
+    index_token,
+    source_of,
+)
 from capsynth.errors import CapsynthError
 from capsynth.files import dump_json
 from capsynth.models import model_mark
