@@ -52,7 +52,7 @@ rule pack_real:
         **code("pack_real"),
         folder=ancient(given_class_folder),
         stamp=class_folder_stamp,
-        rows=ancient(class_rows),
+        rows=class_rows,
         downloaded=ancient(dataset_stamps),
     output:
         tar="results/{dataset}/real/{shard}.tar",

@@ -26,7 +26,7 @@ from capsynth.datasets.sources import (
     source_of,
 )
 from capsynth.errors import CapsynthError
-from capsynth.files import dump_json
+from capsynth.files import dump_json, read_json
 from capsynth.models import model_mark
 from capsynth.prompting import STRATEGIES
 from capsynth.shards import shard_name, split_shard_name

@@ -136,9 +136,19 @@ def class_folder_stamp(wildcards):
 
 
 def class_rows(wildcards):
-    """The index of a shard's class, of a data set in few large files."""
+    """The index of a shard's class, of a data set in few large files.
+
+    It is ancient as long as the images of the class are those that were packed. A scan writes the
+    indices of all classes anew, and Snakemake looks for no other reason to run what depends on a
+    job that runs: a class that changed has to depend on the scan in earnest.
+    """
+    if not is_indexed():
+        return []
     class_id, _ = split_shard_name(wildcards.shard)
-    return [f"results/{DATASET}/source/{class_id}.jsonl"] if is_indexed() else []
+    rows = f"results/{DATASET}/source/{class_id}.jsonl"
+    packed = Path(f"results/{DATASET}/real/.{wildcards.shard}.sources.json")
+    is_packed = packed.exists() and read_json(packed)["token"] == shard_token(wildcards)
+    return [ancient(rows) if is_packed else rows]
 
 
 def dataset_stamps(wildcards):
@@ -178,7 +188,8 @@ def shard_source(wildcards):
     if not is_indexed():
         return flags(folder=class_folder(wildcards))
     source = dump_json(vars(source_settings(config["dataset"])))
-    return flags(source=source, rows=class_rows(wildcards))
+    class_id, _ = split_shard_name(wildcards.shard)
+    return flags(source=source, rows=f"results/{DATASET}/source/{class_id}.jsonl")
 
 
 def index_flags(wildcards):
