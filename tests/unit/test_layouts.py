@@ -8,6 +8,7 @@ from capsynth.datasets.imagenet import subset, wordnet_ids
 from capsynth.datasets.layouts import (
     class_folders,
     mapped_class,
+    mapped_classes,
     read_class_map,
     root_prefixes,
 )
@@ -96,6 +97,11 @@ def test_a_class_map_gives_folders_their_classes(tmp_path: Path, suffix: str) ->
     ]
     assert mapped_class(["a", "b"], ["b", "a"]) == "a"
     assert mapped_class(["a"], ["b"]) is None
+    # The second class of a folder has no image: it is no class of the set.
+    assert mapped_classes(mapping, ["n02708093", "n03196217", "n07753592"]) == {
+        "n02708093",
+        "n07753592",
+    }
 
 
 @pytest.mark.parametrize(

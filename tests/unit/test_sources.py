@@ -13,6 +13,7 @@ from PIL import Image
 
 from capsynth.datasets import tars
 from capsynth.datasets.folder import NEVER_PACKED
+from capsynth.datasets.hub import hub_slug
 from capsynth.datasets.imagenet import wordnet_ids
 from capsynth.datasets.rows import SourceSettings, class_of, read_rows
 from capsynth.datasets.sources import (
@@ -305,6 +306,21 @@ def test_what_a_hub_data_set_lacks_is_named(
     save(hub_table(CLASSES), tmp_path / "set", "splits")
     with pytest.raises(CapsynthError, match=message):
         index_source(hub_settings(tmp_path / "set", **changes), CLASSES, "t", tmp_path / "i")
+
+
+def test_an_identifier_of_the_hub_is_told_from_a_folder(tmp_path: Path) -> None:
+    assert hub_slug("someone/photos", None) == "someone--photos"
+    assert hub_slug("cifar10", "v1.0") == "cifar10@v1.0"
+    for folder in (str(tmp_path), "./someone/photos", "../photos", "/a/b", "a/b/c"):
+        assert hub_slug(folder, None) is None
+
+
+def test_a_folder_that_exists_is_no_identifier(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "someone" / "photos").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert hub_slug("someone/photos", None) is None
 
 
 def test_a_missing_hub_data_set_and_an_unknown_source_are_named(tmp_path: Path) -> None:

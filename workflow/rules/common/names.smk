@@ -14,8 +14,14 @@ sys.path.insert(0, os.path.abspath(SCRIPTS))
 
 from capsynth.configuration import class_names, complete
 from capsynth.datasets.folder import NEVER_PACKED, files_token, source_token
+from capsynth.datasets.hub import hub_slug
 from capsynth.datasets.imagenet import subset
-from capsynth.datasets.layouts import CORRUPTION_FOLDERS, class_folders, read_class_map
+from capsynth.datasets.layouts import (
+    CORRUPTION_FOLDERS,
+    class_folders,
+    mapped_classes,
+    read_class_map,
+)
 from capsynth.datasets.missing import missing_message
 from capsynth.datasets.rows import SourceSettings
 from capsynth.datasets.sources import (

@@ -1,18 +1,11 @@
 # Real images and evaluation sets: what their rules read and are told.
 
 
-def is_hub_id(entry):
-    """Whether a data set of Hugging Face is one of the hub, not a local folder."""
-    path = entry["path"]
-    is_local = path.startswith(("/", "./", "../", "~")) or path.count("/") > 1
-    return entry["source"] == "huggingface" and not is_local and not Path(path).is_dir()
-
-
 def downloaded(entry):
-    """What an entry has to be downloaded for it: places below the download folder."""
-    if entry["source"] == "huggingface" and is_hub_id(entry):
-        revision = f"@{entry['revision']}" if entry["revision"] else ""
-        return [f"datasets/{entry['path'].replace('/', '--')}{revision}"]
+    """What has to be downloaded for an entry: places below the download folder."""
+    if entry["source"] == "huggingface":
+        slug = hub_slug(entry["path"], entry["revision"])
+        return [f"datasets/{slug}"] if slug else []
     names = entry["download"]
     names = [names] if isinstance(names, str) else names or []
     return [f"data/{name}" for name in names]
@@ -55,7 +48,9 @@ def eval_class_ids(eval_set_name):
     kept = eval_set["classes"]
     kept = set(CLASS_IDS if kept is None else subset(kept) if isinstance(kept, str) else kept)
     if eval_set["class_map"] is not None:
-        kept &= {c for ids in read_class_map(Path(eval_set["class_map"])).values() for c in ids}
+        # A class that is only the second of its folders has no image.
+        wanted = [class_id for class_id in CLASS_IDS if class_id in kept]
+        kept = mapped_classes(read_class_map(Path(eval_set["class_map"])), wanted)
     class_ids = [class_id for class_id in CLASS_IDS if class_id in kept]
     if not class_ids:
         raise WorkflowError(

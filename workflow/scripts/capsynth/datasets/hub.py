@@ -6,6 +6,7 @@ the folder that is given as cache.
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,18 @@ from capsynth.files import write_json
 from capsynth.fingerprints import file_digest, fingerprint
 
 SUMMARY = "files.json"
+_HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
+
+
+def hub_slug(path: str, revision: str | None) -> str | None:
+    """Return the folder name of a data set of the hub below ``datasets/``; None for a local folder.
+
+    An identifier is ``owner/name`` or ``name``; a folder of that name that exists wins, and what
+    begins with a dot or a slash is always a folder.
+    """
+    if not _HUB_ID.fullmatch(path) or Path(path).is_dir():
+        return None
+    return path.replace("/", "--") + (f"@{revision}" if revision else "")
 
 
 def paths(settings: SourceSettings) -> dict[str, Path]:

@@ -75,6 +75,12 @@ def mapped_class(class_ids: Sequence[str], wanted: Sequence[str]) -> str | None:
     return next((class_id for class_id in class_ids if class_id in wanted), None)
 
 
+def mapped_classes(class_map: ClassMap, wanted: Sequence[str]) -> set[str]:
+    """Return the classes that folders count as: the classes of the set."""
+    found = {mapped_class(class_ids, wanted) for class_ids in class_map.values()}
+    return {class_id for class_id in found if class_id is not None}
+
+
 def root_prefixes(roots: Sequence[Path]) -> list[str]:
     """Return what tells the images of several roots apart; nothing if there is one root."""
     if len(roots) == 1:
