@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator
 from capsynth.captions import ON_CUT, ON_REPEATED
 from capsynth.classes import CLASS_ID, ClassInfo
 from capsynth.configuration import (
+    CORRUPTION_NAMES,
     OVERRIDES,
     PLACEHOLDERS,
     SCHEMA_PATH,
@@ -25,9 +26,11 @@ from capsynth.configuration import (
     template_problems,
     unused,
 )
-from capsynth.corruptions import CORRUPTIONS, SEVERITIES
+from capsynth.corruptions import CORRUPTIONS, IMAGENET_C, LIBRARIES, SEVERITIES
+from capsynth.datasets.layouts import LAYOUTS
 from capsynth.datasets.openmoji.splits import SPLITS
 from capsynth.datasets.openmoji.world import CLASSES
+from capsynth.datasets.sources import SOURCES
 from capsynth.errors import CapsynthError
 from capsynth.files import dump_json
 from capsynth.prompting import CLASSLESS_POLICIES, STRATEGIES, templates_of
@@ -58,8 +61,29 @@ dataset:
   image_format: png
   parts_per_class: 2
 eval_sets:
-  photos-val: { source: folder, path: photos/val }
-  photos-c: { source: folder, path: photos/val, corruptions: [jpeg], severities: [3] }
+  photos-val: { source: folder, path: photos/val, layout: class-folders, class_map: map.json }
+  photos-c:
+    source: folder
+    path: [photos/val, photos/more]
+    classes: [n02106662]
+    share: [0.5, 1]
+    images_per_class: 3
+    corruptions: [snow]
+    severities: [3]
+    corruption_library: imagecorruptions
+    corruption_side: 96
+  photos-tars:
+    source: webdataset
+    download: photos-tars
+    label_key: label
+    label_classes: imagenet-1k
+  photos-hub:
+    source: huggingface
+    path: someone/photos
+    revision: 0123abc
+    split: test
+    image_column: picture
+    label_column: class
 captioners:
   blip:
     model: a/blip
@@ -145,6 +169,28 @@ def default_config() -> dict[str, Any]:
 def seeded_config() -> dict[str, Any]:
     config = with_change(default_config(), "eval_sets/openmoji-v2/seed", 5)
     return with_change(config, "eval_sets/openmoji-v2/context_bias", 0.25)
+
+
+def hub_config() -> dict[str, Any]:
+    change = {
+        "source": "huggingface",
+        "path": "someone/photos",
+        "revision": "0123abc",
+        "split": "train",
+        "image_column": "picture",
+        "label_column": "class",
+        "label_classes": "imagenet-1k",
+        "share": [0, 0.5],
+        "images_per_class": 100,
+    }
+    config = folder_config()
+    return {**config, "download_folder": "fetched", "dataset": {**config["dataset"], **change}}
+
+
+def tars_config() -> dict[str, Any]:
+    config = without(folder_config(), "dataset/path")
+    change = {"source": "webdataset", "download": "photos-tars", "label_key": "label"}
+    return {**config, "dataset": {**config["dataset"], **change}}
 
 
 def folder_config() -> dict[str, Any]:
@@ -283,7 +329,7 @@ def test_every_object_refuses_unknown_keys_or_unfit_names() -> None:
 
 def test_every_key_of_the_schema_is_exercised_by_a_config() -> None:
     schema = load_schema()
-    configs = (seeded_config(), folder_config())
+    configs = (seeded_config(), folder_config(), hub_config(), tars_config())
     exercised = {path for config in configs for path in used_keys(config, schema)}
     assert {path for path, _, _ in fixed_keys(schema)} == exercised
     for config in configs:
@@ -296,8 +342,14 @@ def test_the_schema_knows_the_names_that_the_library_knows() -> None:
     assert tuple(captioner["on_repeated"]["enum"]) == ON_REPEATED
     assert tuple(captioner["on_cut"]["enum"]) == ON_CUT
     eval_set = definitions["eval_set"]["properties"]
-    assert eval_set["corruptions"]["items"]["enum"] == list(CORRUPTIONS)
-    assert {*eval_set["split"]["enum"], "train"} - {None} == set(SPLITS)
+    assert set(eval_set["corruptions"]["items"]["enum"]) == {*CORRUPTIONS, *IMAGENET_C}
+    assert CORRUPTION_NAMES == dict(zip(LIBRARIES, (tuple(CORRUPTIONS), IMAGENET_C), strict=True))
+    assert eval_set["corruption_library"]["enum"] == [*LIBRARIES, None]
+    assert eval_set["layout"]["enum"] == [*LAYOUTS, None]
+    assert eval_set["source"]["enum"] == ["openmoji", "folder", *SOURCES]
+    assert definitions["dataset"]["properties"]["source"]["enum"] == eval_set["source"]["enum"]
+    drawn = definitions["eval_set"]["allOf"][0]["then"]["properties"]
+    assert {*drawn["split"]["enum"], "train"} - {None} == set(SPLITS)
     severity = eval_set["severities"]["items"]
     assert (severity["minimum"], severity["maximum"]) == (min(SEVERITIES), max(SEVERITIES))
     classes = definitions["dataset"]["allOf"][0]["then"]["properties"]["classes"]
@@ -360,6 +412,9 @@ def test_defaults_follow_what_they_depend_on() -> None:
     config["recipes"]["adam"] = {"model": "resnet50", "optimizer": "adamw"}
     filled = complete(config)
     assert filled["eval_sets"]["photos-c"]["severities"] == [1, 2, 3, 4, 5]
+    assert filled["eval_sets"]["photos-c"]["layout"] == "class-folders"
+    assert filled["eval_sets"]["photos-val"]["share"] == [0, 1]
+    assert filled["eval_sets"]["photos-tars"]["layout"] is None
     assert filled["eval_sets"]["photos-val"]["severities"] == []
     assert filled["recipes"]["plain"]["learning_rate"] == 0.1
     assert filled["recipes"]["adam"]["learning_rate"] == 1e-3
@@ -368,6 +423,27 @@ def test_defaults_follow_what_they_depend_on() -> None:
     embedded = without(without(default_config(), "dataset/classes"), "dataset/context_bias")
     assert len(complete(embedded)["dataset"]["classes"]) == 10
     assert complete(embedded)["dataset"]["context_bias"] == 0.5
+
+
+def test_corruptions_have_the_library_and_size_that_suit_their_images() -> None:
+    def filled(config: dict[str, Any], name: str) -> list[Any]:
+        keys = ("corruption_library", "corruption_side", "corruptions", "severities")
+        return [complete(config)["eval_sets"][name][key] for key in keys]
+
+    every, five = list(IMAGENET_C), [1, 2, 3, 4, 5]
+    assert filled(default_config(), "openmoji-c")[:2] == ["tiny-imagenet-c", 0]
+    drawn = with_change(default_config(), "eval_sets/openmoji-c/corruptions", "imagenet-c")
+    assert filled(drawn, "openmoji-c") == ["imagecorruptions", 224, every, five]
+    made = {"source": "folder", "path": "val", "corruptions": "imagenet-c"}
+    config = with_change(folder_config(), "eval_sets/made", made)
+    assert filled(config, "made") == ["imagecorruptions", 224, every, five]
+    own = {**made, "corruptions": ["jpeg"], "corruption_library": "tiny-imagenet-c"}
+    config = with_change(folder_config(), "eval_sets/own", own)
+    assert filled(config, "own") == ["tiny-imagenet-c", 0, ["jpeg"], five]
+    stored = {"source": "folder", "path": "c", "layout": "corruption-folders", "severities": [3]}
+    config = with_change(folder_config(), "eval_sets/stored", stored)
+    assert filled(config, "stored") == [None, None, every, [3]]
+    assert filled(folder_config(), "photos-val") == [None, None, [], []]
 
 
 def test_a_variant_takes_over_what_it_leaves_to_its_generator() -> None:
@@ -807,7 +883,7 @@ MISTAKES: dict[str, tuple[Change, str, str]] = {
     "path of drawn scenes": (
         setting("dataset/path", "photos"),
         "dataset.path: does not apply",
-        "Only the source folder reads a path.",
+        "Only sources that are not drawn read a path.",
     ),
     "mapping of classes of drawn scenes": (
         setting("dataset/classes", {"cra": "car", "dog": "dog"}),
@@ -870,7 +946,64 @@ def test_a_mistake_is_refused_with_its_key_and_its_remedy(mistake: str) -> None:
         (removing("dataset/path"), "dataset.path is missing", "one folder of images a class"),
         (setting("dataset/seed", 3), "dataset.seed: does not apply", "remove it"),
         (setting("dataset/context_bias", 0.3), "dataset.context_bias: does not apply", "remove it"),
-        (setting("dataset/images_per_class", 5), "dataset.images_per_class: does not", "remove it"),
+        (
+            setting("dataset/share", [0.5, 0.25]),
+            "dataset.share: least before greatest",
+            "write [0.25, 0.5]",
+        ),
+        (setting("dataset/share", [0.5, 0.5]), "dataset.share: least", "write [0, 1] for all"),
+        (setting("dataset/share", [0, 2]), "dataset.share[1]: 2 is too large", "at most 1"),
+        (setting("dataset/split", "train"), "dataset.split: does not apply", "huggingface"),
+        (
+            setting("dataset/download", "photos"),
+            "dataset.download: does not apply",
+            "give one of the two",
+        ),
+        (
+            setting("eval_sets/photos-hub/download", "photos"),
+            "eval_sets.photos-hub.download: does not apply",
+            "remove it",
+        ),
+        (
+            setting("eval_sets/photos-tars/path", ["a", "b"]),
+            "eval_sets.photos-tars.path: expected text",
+            "not ['a', 'b']",
+        ),
+        (
+            setting("eval_sets/photos-c/classes", "imagenet-v2"),
+            "eval_sets.photos-c.classes: 'imagenet-v2' is no subset",
+            "known: imagenette",
+        ),
+        (
+            setting("dataset/label_classes", "imagenet-1k"),
+            "dataset.label_classes: does not apply",
+            "remove it",
+        ),
+        (
+            setting("eval_sets/photos-val/layout", "index-folders"),
+            "eval_sets.photos-val.layout: 'index-folders' is not known",
+            "class-folders",
+        ),
+        (
+            setting("eval_sets/photos-c/corruptions", ["jpeg"]),
+            "eval_sets.photos-c.corruptions[0]: 'jpeg' is none of imagecorruptions",
+            "known: gaussian-noise",
+        ),
+        (
+            setting("eval_sets/photos-c/corruptions", "imagenet-d"),
+            "eval_sets.photos-c.corruptions: 'imagenet-d' is no set",
+            "write imagenet-c or a list",
+        ),
+        (
+            setting("eval_sets/photos-val/corruption_side", 32),
+            "eval_sets.photos-val.corruption_side: does not apply",
+            "There are no corruptions.",
+        ),
+        (
+            lambda config: without(tars_config(), "dataset/classes"),
+            "dataset.classes is missing",
+            "add it",
+        ),
         (
             setting("dataset/classes", {"Bat": "bat", "bat": "cricket bat"}),
             "dataset.classes: 'bat' and 'Bat' differ only in case",

@@ -1,12 +1,27 @@
 """Corruptions: what every one of them promises, and what single ones do."""
 
+import hashlib
 import itertools
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from capsynth.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+import capsynth
+from capsynth.corruptions import (
+    CORRUPTIONS,
+    IMAGENET_C,
+    LIBRARIES,
+    SEVERITIES,
+    CorruptionSettings,
+    corrupt,
+    corrupt_as_imagenet_c,
+    corrupt_by,
+    cut_square,
+)
 from capsynth.datasets.openmoji.splits import draw_real_scene
 from capsynth.datasets.openmoji.world import CLASSES
 from capsynth.errors import CapsynthError
@@ -129,3 +144,83 @@ def test_contrast_keeps_the_mean_and_shrinks_the_spread(scenes):
 def test_pixelate_halves_the_resolution_at_severity_five(scenes):
     blocks = floats(corrupt(scenes[0], "pixelate", 5, rng())).reshape(24, 2, 24, 2, 3)
     assert (blocks == blocks[:, :1, :, :1]).all()
+
+
+# ---- the package imagecorruptions ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", IMAGENET_C)
+def test_imagenet_c_is_the_same_for_a_seed_and_leaves_the_global_generator_alone(name, scenes):
+    np.random.seed(3)
+    before = np.random.get_state()[1].tolist()
+    one = corrupt_as_imagenet_c(scenes[0], name, 3, 7)
+    assert np.random.get_state()[1].tolist() == before
+    np.random.random(5)
+    two = corrupt_as_imagenet_c(scenes[0], name, 3, 7)
+    other = corrupt_as_imagenet_c(scenes[0], name, 3, 8)
+    assert one.tobytes() == two.tobytes() != scenes[0].tobytes()
+    fixed = ("defocus", "zoom", "brightness", "contrast", "pixelate", "jpeg")
+    assert (one.tobytes() == other.tobytes()) == name.startswith(fixed)
+    assert (one.mode, one.size) == ("RGB", scenes[0].size)
+
+
+def test_imagenet_c_has_the_names_of_the_package_in_its_order():
+    import imagecorruptions
+
+    names = [name.replace("_", "-") for name in imagecorruptions.get_corruption_names("common")]
+    assert names == list(IMAGENET_C)
+
+
+def test_corruptions_are_the_same_in_another_process(scenes):
+    names = ("glass-blur", "impulse-noise", "snow")
+    make = (
+        "import sys, hashlib; from PIL import Image;"
+        f"sys.path.insert(0, {str(Path(capsynth.__file__).parents[1])!r});"
+        "from capsynth.corruptions import corrupt_as_imagenet_c as c;"
+        f"image = Image.frombytes('RGB', {scenes[0].size}, sys.stdin.buffer.read());"
+        f"print([hashlib.md5(c(image, n, 2, 5).tobytes()).hexdigest() for n in {names}])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", make], input=scenes[0].tobytes(), capture_output=True, check=True
+    )
+    here = [
+        hashlib.md5(corrupt_as_imagenet_c(scenes[0], name, 2, 5).tobytes()).hexdigest()
+        for name in names
+    ]
+    assert done.stdout.decode().strip() == str(here)
+
+
+@pytest.mark.parametrize(
+    ("name", "severity", "side", "message"),
+    [
+        ("jpeg", 1, 48, "unknown corruption 'jpeg'"),
+        ("snow", 6, 48, "severity 6 of 'snow' does not exist"),
+        ("snow", 1, 31, "32 pixels or more, not 31x31; set corruption_library: tiny-imagenet-c"),
+    ],
+)
+def test_what_imagenet_c_cannot_do_is_named(name, severity, side, message):
+    with pytest.raises(CapsynthError, match=message):
+        corrupt_as_imagenet_c(Image.new("RGB", (side, side)), name, severity, 0)
+
+
+@pytest.mark.parametrize(
+    ("size", "cut"),
+    [
+        ((500, 375), (224, 224)),
+        ((256, 300), (224, 224)),
+        ((240, 600), (224, 224)),
+        ((48, 32), (32, 32)),
+    ],
+)
+def test_images_are_reduced_and_cut_but_never_enlarged(size, cut):
+    assert cut_square(Image.new("RGB", size), 224).size == cut
+
+
+def test_the_library_decides_what_a_name_means(scenes):
+    both = [CorruptionSettings(library, ("snow", "contrast"), (1, 2), 0) for library in LIBRARIES]
+    assert both[0].kinds == [("snow", 1), ("snow", 2), ("contrast", 1), ("contrast", 2)]
+    one, two = (corrupt_by(s, scenes[0], "gaussian-noise", 1, 5) for s in both)
+    assert one.tobytes() != two.tobytes()
+    assert (
+        one.tobytes() == corrupt(scenes[0], "gaussian-noise", 1, np.random.default_rng(5)).tobytes()
+    )

@@ -83,6 +83,12 @@ def checkout(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Call
 
 
 @pytest.fixture(scope="session")
+def new_experiment() -> type[Experiment]:
+    """``new_experiment(folder, config)``: a checkout that has not been run."""
+    return Experiment
+
+
+@pytest.fixture(scope="session")
 def tiny_experiment(
     repository: Path, checkout: Callable[[], Path], tiny_captioner: Path, tiny_generator: Path
 ) -> Experiment:

@@ -22,12 +22,38 @@ rule render_openmoji:
         " --stamp {output.stamp:q} 2> {log:q}"
 
 
+rule index_source:
+    """Find the images of every class of a data set that lies in few large files."""
+    input:
+        **code("index_source"),
+        downloaded=ancient(dataset_stamps),
+    output:
+        rows=expand("results/{{dataset}}/source/{class_id}.jsonl", class_id=CLASS_IDS),
+    log:
+        "logs/index_source/{dataset}.log",
+    benchmark:
+        "results/benchmarks/index_source/{dataset}.tsv"
+    conda:
+        "../../envs/workflow.yaml"
+    params:
+        source=index_flags,
+    shell:
+        "python {input.warm:q} run {input.script:q} {params.source}"
+        " --output results/{wildcards.dataset:q}/source 2> {log:q}"
+
+
+# A class index is no folder of drawn images, whose names its own would fit.
+ruleorder: index_source > render_openmoji
+
+
 rule pack_real:
     """Pack the real images of one class shard."""
     input:
         **code("pack_real"),
-        folder=ancient(class_folder),
+        folder=ancient(given_class_folder),
         stamp=class_folder_stamp,
+        rows=class_rows,
+        downloaded=ancient(dataset_stamps),
     output:
         tar="results/{dataset}/real/{shard}.tar",
         manifest="results/{dataset}/real/{shard}.jsonl",
@@ -40,11 +66,13 @@ rule pack_real:
     params:
         format=IMAGE_FORMAT,
         place=place_flags,
-        token=class_token,
+        source=shard_source,
+        selection=selection(config["dataset"]),
+        token=shard_token,
     shell:
-        "python {input.warm:q} run {input.script:q} --folder {input.folder:q}"
+        "python {input.warm:q} run {input.script:q} {params.source}"
         " --shard {wildcards.shard:q} {params.place} --format {params.format:q}"
-        " --source-token {params.token:q}"
+        " --selection {params.selection:q} --source-token {params.token:q}"
         " --index results/{wildcards.dataset:q}/real/.{wildcards.shard:q}.sources.json"
         " --tar {output.tar:q} --manifest {output.manifest:q} 2> {log:q}"
 
@@ -73,8 +101,9 @@ rule pack_eval_set:
     """Pack an evaluation set."""
     input:
         **code("pack_eval_set"),
-        folder=ancient(eval_folder),
+        folder=ancient(given_eval_folders),
         stamp=eval_folder_stamp,
+        downloaded=ancient(eval_stamps),
     output:
         tar="results/eval_sets/{eval_set}.tar",
         manifest="results/eval_sets/{eval_set}.jsonl",
@@ -84,14 +113,16 @@ rule pack_eval_set:
         "results/benchmarks/pack_eval_set/{eval_set}.tsv"
     conda:
         "../../envs/workflow.yaml"
+    threads: eval_threads
     params:
         format=IMAGE_FORMAT,
-        class_ids=CLASS_IDS,
+        source=eval_source,
+        selection=eval_selection,
         corruptions=eval_corruption_flags,
         token=eval_token,
     shell:
-        "python {input.warm:q} run {input.script:q} --folder {input.folder:q}"
-        " --class-ids {params.class_ids:q} --format {params.format:q}"
-        " {params.corruptions} --source-token {params.token:q}"
+        "python {input.warm:q} run {input.script:q} {params.source}"
+        " --format {params.format:q} --selection {params.selection:q}"
+        " {params.corruptions} --threads {threads} --source-token {params.token:q}"
         " --index results/eval_sets/.{wildcards.eval_set:q}.sources.json"
         " --tar {output.tar:q} --manifest {output.manifest:q} 2> {log:q}"

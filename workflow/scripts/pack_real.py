@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from capsynth import cli
-from capsynth.packing import ImageFormat, pack_class_shard
+from capsynth.datasets.rows import SourceSettings
+from capsynth.datasets.selection import ALL, Selection
+from capsynth.packing import ImageFormat, pack_class_shard, pack_indexed_shard
 from capsynth.settings import settings_from_json
 from capsynth.shards import split_shard_name
 
@@ -14,7 +16,11 @@ from capsynth.shards import split_shard_name
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, required=True, help="class folder")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--folder", type=Path, help="class folder")
+    where.add_argument("--rows", type=Path, help="index of the class, made by index_source")
+    parser.add_argument("--source", help="JSON of rows.SourceSettings; with --rows")
+    parser.add_argument("--selection", help="JSON of selection.Selection; all by default")
     parser.add_argument("--shard", required=True, help="{class_id}-{part}")
     parser.add_argument("--class-index", type=int, required=True)
     parser.add_argument("--parts-per-class", type=int, required=True)
@@ -25,8 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--index", type=Path, required=True, help="index of the source files")
     args = parser.parse_args(argv)
     class_id, part = split_shard_name(args.shard)
-    pack_class_shard(
-        args.folder,
+    rest = (
         class_id,
         args.class_index,
         part,
@@ -36,7 +41,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.tar,
         args.manifest,
         args.index,
+        settings_from_json(Selection, args.selection) if args.selection else ALL,
     )
+    if args.folder is not None:
+        pack_class_shard(args.folder, *rest)
+    elif args.source is None:
+        parser.error("--rows needs --source")
+    else:
+        pack_indexed_shard(settings_from_json(SourceSettings, args.source), args.rows, *rest)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
 # Config check, names and helpers. Runs again in every cluster job: nothing heavy is imported.
+import functools
 import itertools
 import os
 import shlex
@@ -13,9 +14,25 @@ SCRIPTS = os.path.relpath(Path(workflow.basedir) / "workflow" / "scripts")
 sys.path.insert(0, os.path.abspath(SCRIPTS))
 
 from capsynth.configuration import class_table, complete
-from capsynth.datasets.folder import source_token
+from capsynth.datasets.folder import NEVER_PACKED, files_token, source_token
+from capsynth.datasets.imagenet import subset
+from capsynth.datasets.layouts import (
+    CORRUPTION_FOLDERS,
+    class_folders,
+    mapped_classes,
+    read_class_map,
+)
+from capsynth.datasets.missing import missing_message
+from capsynth.datasets.rows import SourceSettings
+from capsynth.datasets.sources import (
+    SOURCES,
+    class_digests,
+    class_token,
+    index_token,
+    source_of,
+)
 from capsynth.errors import CapsynthError
-from capsynth.files import dump_json, write_if_changed
+from capsynth.files import dump_json, read_json, write_if_changed
 from capsynth.prompting import (
     CLASS_WORDS,
     STRATEGIES,

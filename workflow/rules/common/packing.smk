@@ -1,12 +1,122 @@
 # Real images and evaluation sets: what their rules read and are told.
 
 
+def downloaded(entry):
+    """What has to be downloaded for an entry: places below the download folder."""
+    requests = [f"datasets/{hub.slug_of(r.id, r.revision)}" for r in data_requests(entry)]
+    return requests or [f"data/{name}" for name in data_names(entry)]
+
+
+def source_roots(entry):
+    """The folders, or patterns of tars, that the data set or an evaluation set is read from."""
+    places = [f"{config['download_folder']}/{place}" for place in downloaded(entry)]
+    paths = entry["path"] or []
+    return places or ([paths] if isinstance(paths, str) else paths)
+
+
+def download_stamps(entry):
+    """The files that say that what an entry reads has been downloaded."""
+    return [f"{config['download_folder']}/{place}.json" for place in downloaded(entry)]
+
+
+def source_settings(entry):
+    """A source of few large files, as the library knows it."""
+    names = ("label_key", "label_classes", "split", "image_column", "label_column")
+    values = {name: entry[name] for name in names}
+    return SourceSettings(entry["source"], source_roots(entry)[0], **values)
+
+
+def selection(entry):
+    """What is taken of a source, one JSON value."""
+    drawn = entry["source"] == "openmoji"
+    return dump_json(
+        {
+            "share": [0.0, 1.0] if drawn else entry["share"],
+            "images_per_class": None if drawn else entry["images_per_class"],
+        }
+    )
+
+
+@functools.cache
+def eval_class_ids(eval_set_name):
+    """The classes of an evaluation set, in the order of CLASS_IDS."""
+    eval_set = config["eval_sets"][eval_set_name]
+    kept = eval_set["classes"]
+    kept = set(CLASS_IDS if kept is None else subset(kept) if isinstance(kept, str) else kept)
+    if eval_set["class_map"] is not None:
+        # A class that is only the second of its folders has no image.
+        wanted = [class_id for class_id in CLASS_IDS if class_id in kept]
+        kept = mapped_classes(read_class_map(Path(eval_set["class_map"])), wanted)
+    class_ids = [class_id for class_id in CLASS_IDS if class_id in kept]
+    if not class_ids:
+        raise WorkflowError(
+            f"eval_sets.{eval_set_name}: none of its classes is one of the data set; mend its "
+            "classes or class_map, or remove the set"
+        )
+    return class_ids
+
+
+@functools.cache
+def eval_class_folders(eval_set_name):
+    """The class folders of an evaluation set on disk."""
+    eval_set = config["eval_sets"][eval_set_name]
+    if eval_set["source"] == "openmoji":
+        roots, layout = [f"results/eval_sets/source/{eval_set_name}"], "class-folders"
+    else:
+        roots, layout = source_roots(eval_set), eval_set["layout"]
+    return class_folders(
+        [Path(root) for root in roots],
+        layout,
+        eval_class_ids(eval_set_name),
+        read_class_map(Path(eval_set["class_map"])) if eval_set["class_map"] else None,
+        list(itertools.product(eval_set["corruptions"], eval_set["severities"])),
+    )
+
+
+@functools.cache
+def check_sources():
+    """Tell of all images that are missing at once, as soon as a job needs any of them.
+
+    Not before: `snakemake prefetch` runs where they are not.
+    """
+    wanted = []
+    if config["dataset"]["source"] != "openmoji" and not download_stamps(config["dataset"]):
+        root = source_roots(config["dataset"])[0]
+        folders = []
+        if config["dataset"]["source"] == "folder":
+            folders = [Path(root) / class_id for class_id in CLASS_IDS]
+        wanted.append(("dataset.path", [root], folders))
+    for name, eval_set in config["eval_sets"].items():
+        if eval_set["source"] == "openmoji" or download_stamps(eval_set):
+            continue
+        folders = []
+        if eval_set["source"] == "folder":
+            folders = [folder.path for folder in eval_class_folders(name)]
+        wanted.append((f"eval_sets.{name}.path", source_roots(eval_set), folders))
+    if message := missing_message(wanted, CLASS_IDS):
+        raise WorkflowError(message)
+
+
+def is_indexed():
+    """Whether the data set lies in few large files."""
+    return config["dataset"]["source"] in SOURCES
+
+
 def class_folder(wildcards):
-    """The folder that holds the real images of a shard's class."""
+    """The folder that holds the real images of a shard's class; none if they lie elsewhere."""
     class_id, _ = split_shard_name(wildcards.shard)
     if config["dataset"]["source"] == "openmoji":
         return f"results/{DATASET}/source/{class_id}"
-    return f"{config['dataset']['path']}/{class_id}"
+    return f"{source_roots(config['dataset'])[0]}/{class_id}"
+
+
+def given_class_folder(wildcards):
+    """The class folder as an input: one that is drawn, or that the user has."""
+    if is_indexed():
+        return []
+    check_sources()
+    # What is downloaded is watched by its stamp, and may not be there yet.
+    return [] if download_stamps(config["dataset"]) else class_folder(wildcards)
 
 
 def class_folder_stamp(wildcards):
@@ -16,19 +126,83 @@ def class_folder_stamp(wildcards):
     return [f"results/{DATASET}/source/{class_id}.json"] if drawn else []
 
 
-def class_token(wildcards):
-    """The name of the contents of a shard's class folder."""
+def class_rows(wildcards):
+    """The index of a shard's class, of a data set in few large files.
+
+    It is ancient as long as the images of the class are those that were packed. A scan writes the
+    indices of all classes anew, and Snakemake looks for no other reason to run what depends on a
+    job that runs: a class that changed has to depend on the scan in earnest.
+    """
+    if not is_indexed():
+        return []
+    class_id, _ = split_shard_name(wildcards.shard)
+    rows = f"results/{DATASET}/source/{class_id}.jsonl"
+    packed = Path(f"results/{DATASET}/real/.{wildcards.shard}.sources.json")
+    is_packed = packed.exists() and read_json(packed)["token"] == shard_token(wildcards)
+    return [ancient(rows) if is_packed else rows]
+
+
+def dataset_stamps(wildcards):
+    """What says that the data set has been downloaded."""
+    return download_stamps(config["dataset"])
+
+
+@functools.cache
+def source_is_there():
+    """Whether a data set in few large files can be looked at."""
+    if not download_stamps(config["dataset"]):
+        check_sources()
+        return True
+    return all(Path(stamp).exists() for stamp in download_stamps(config["dataset"]))
+
+
+@functools.cache
+def digests_of_classes():
+    """The names of the contents of all classes of a data set in few large files."""
+    if not source_is_there():
+        return {}
+    folder = Path(f"results/{DATASET}/source")
+    return class_digests(source_settings(config["dataset"]), CLASS_IDS, folder)
+
+
+def shard_token(wildcards):
+    """The name of the contents of a shard's class."""
     class_id, _ = split_shard_name(wildcards.shard)
     index = Path(f"results/{DATASET}/real/.{wildcards.shard}.sources.json")
+    if is_indexed():
+        return class_token(digests_of_classes().get(class_id), index)
     return source_token({class_id: Path(class_folder(wildcards))}, index)
 
 
-def eval_folder(wildcards):
-    """The folder that holds the class folders of an evaluation set."""
+def shard_source(wildcards):
+    """Where the images of a shard lie."""
+    if not is_indexed():
+        return flags(folder=class_folder(wildcards))
+    source = dump_json(vars(source_settings(config["dataset"])))
+    class_id, _ = split_shard_name(wildcards.shard)
+    return flags(source=source, rows=f"results/{DATASET}/source/{class_id}.jsonl")
+
+
+def index_flags(wildcards):
+    """What is scanned, and the name of what it holds."""
+    settings = source_settings(config["dataset"])
+    folder = Path(f"results/{DATASET}/source")
+    return flags(
+        source=dump_json(vars(settings)),
+        class_ids=CLASS_IDS,
+        source_token=index_token(settings, folder) if source_is_there() else NEVER_PACKED,
+    )
+
+
+def given_eval_folders(wildcards):
+    """The folders of an evaluation set as inputs: what is drawn, or what the user has."""
     eval_set = config["eval_sets"][wildcards.eval_set]
     if eval_set["source"] == "openmoji":
-        return f"results/eval_sets/source/{wildcards.eval_set}"
-    return eval_set["path"]
+        return [f"results/eval_sets/source/{wildcards.eval_set}"]
+    check_sources()
+    is_given = eval_set["source"] == "folder" and not download_stamps(eval_set)
+    given = source_roots(eval_set) if is_given else []
+    return given + ([eval_set["class_map"]] if eval_set["class_map"] else [])
 
 
 def eval_folder_stamp(wildcards):
@@ -37,11 +211,60 @@ def eval_folder_stamp(wildcards):
     return [f"results/eval_sets/source/{wildcards.eval_set}.json"] if drawn else []
 
 
+def eval_stamps(wildcards):
+    """What says that an evaluation set has been downloaded."""
+    return download_stamps(config["eval_sets"][wildcards.eval_set])
+
+
 def eval_token(wildcards):
-    """The name of the contents of an evaluation set's folder."""
-    root = Path(eval_folder(wildcards))
-    index = Path(f"results/eval_sets/.{wildcards.eval_set}.sources.json")
-    return source_token({class_id: root / class_id for class_id in CLASS_IDS}, index)
+    """The name of the contents of an evaluation set."""
+    name = wildcards.eval_set
+    eval_set = config["eval_sets"][name]
+    index = Path(f"results/eval_sets/.{name}.sources.json")
+    if not all(Path(stamp).exists() for stamp in download_stamps(eval_set)):
+        return NEVER_PACKED
+    if eval_set["source"] in SOURCES:
+        check_sources()
+        settings = source_settings(eval_set)
+        return files_token(source_of(settings).paths(settings), index)
+    if eval_set["layout"] == CORRUPTION_FOLDERS:
+        return NEVER_PACKED
+    return source_token({f.label: f.path for f in eval_class_folders(name)}, index)
+
+
+def eval_source(wildcards):
+    """Where the images of an evaluation set lie, and what they are."""
+    name = wildcards.eval_set
+    eval_set = config["eval_sets"][name]
+    classes = {"class_ids": CLASS_IDS}
+    if eval_class_ids(name) != CLASS_IDS:
+        classes["kept_class_ids"] = eval_class_ids(name)
+    if eval_set["source"] == "openmoji":
+        return flags(folder=f"results/eval_sets/source/{name}", **classes)
+    if eval_set["source"] in SOURCES:
+        return flags(source=dump_json(vars(source_settings(eval_set))), **classes)
+    if eval_set["class_map"]:
+        classes["class_map"] = eval_set["class_map"]
+    return flags(folder=source_roots(eval_set), layout=eval_set["layout"], **classes)
+
+
+def eval_selection(wildcards):
+    """What is taken of an evaluation set's source."""
+    return selection(config["eval_sets"][wildcards.eval_set])
+
+
+def eval_corruption_flags(wildcards):
+    """How the images of an evaluation set are corrupted."""
+    eval_set = config["eval_sets"][wildcards.eval_set]
+    names = ("corruption_library", "corruption_side")
+    given = {name: eval_set[name] for name in names if eval_set[name] is not None}
+    return flags(corruptions=eval_set["corruptions"], severities=eval_set["severities"], **given)
+
+
+def eval_threads(wildcards):
+    """Processes of a packing: the 75 corruptions of ImageNet-C take seconds an image."""
+    is_slow = config["eval_sets"][wildcards.eval_set]["corruption_library"] == "imagecorruptions"
+    return 8 if is_slow else 1
 
 
 def place_flags(wildcards):
@@ -60,10 +283,4 @@ def eval_scene_flags(wildcards):
     """What is drawn into the folder of an evaluation set."""
     names = ("split", "images_per_class", "seed", "context_bias")
     values = {name: config["eval_sets"][wildcards.eval_set][name] for name in names}
-    return flags(class_ids=CLASS_IDS, **values)
-
-
-def eval_corruption_flags(wildcards):
-    """How the images of an evaluation set are corrupted."""
-    eval_set = config["eval_sets"][wildcards.eval_set]
-    return flags(corruptions=eval_set["corruptions"], severities=eval_set["severities"])
+    return flags(class_ids=eval_class_ids(wildcards.eval_set), **values)

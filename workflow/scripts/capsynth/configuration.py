@@ -37,6 +37,38 @@ PLACEHOLDERS: Mapping[str, tuple[str, ...]] = {
 # What any template may fill in beside that.
 OPTIONAL_PLACEHOLDERS = ("definition", "hypernym")
 
+# The corruptions of each library; those of imagecorruptions are all of imagenet-c.
+CORRUPTION_NAMES: Mapping[str, tuple[str, ...]] = {
+    "tiny-imagenet-c": (
+        "gaussian-noise",
+        "shot-noise",
+        "impulse-noise",
+        "defocus-blur",
+        "brightness",
+        "contrast",
+        "pixelate",
+        "jpeg",
+    ),
+    "imagecorruptions": (
+        "gaussian-noise",
+        "shot-noise",
+        "impulse-noise",
+        "defocus-blur",
+        "glass-blur",
+        "motion-blur",
+        "zoom-blur",
+        "snow",
+        "frost",
+        "fog",
+        "brightness",
+        "contrast",
+        "elastic-transform",
+        "pixelate",
+        "jpeg-compression",
+    ),
+}
+IMAGENET_C = "imagenet-c"
+
 # What a variant may set itself instead of its generator.
 OVERRIDES = ("num_inference_steps", "guidance_scale", "negative_prompt")
 
@@ -93,7 +125,29 @@ def complete(config: Mapping[str, Any]) -> dict[str, Any]:
     for eval_set in filled["eval_sets"].values():
         if eval_set["source"] == "openmoji" and eval_set["context_bias"] is None:
             eval_set["context_bias"] = filled["dataset"]["context_bias"]
+        _fill_corruptions(eval_set)
     return filled
+
+
+def _fill_corruptions(eval_set: dict[str, Any]) -> None:
+    """Fill in the names that imagenet-c stands for, and the library and size that follow."""
+    library = _corruption_library(eval_set)
+    if eval_set["corruptions"] == IMAGENET_C:
+        eval_set["corruptions"] = list(CORRUPTION_NAMES["imagecorruptions"])
+    if eval_set["corruptions"] and eval_set["layout"] != "corruption-folders":
+        eval_set["corruption_library"] = library
+        if eval_set["corruption_side"] is None:
+            eval_set["corruption_side"] = 224 if library == "imagecorruptions" else 0
+
+
+def _corruption_library(eval_set: Mapping[str, Any]) -> str:
+    """Return what corrupts an evaluation set, or stored its corrupted images."""
+    named = eval_set.get("corruption_library")
+    if isinstance(named, str):
+        return named
+    is_drawn = eval_set.get("source") == "openmoji"
+    is_own = is_drawn and eval_set.get("corruptions") != IMAGENET_C
+    return "tiny-imagenet-c" if is_own else "imagecorruptions"
 
 
 def class_table(dataset: Mapping[str, Any], fields: Collection[str] = ()) -> dict[str, ClassInfo]:
@@ -473,6 +527,7 @@ def _check_references(config: Any) -> Iterator[str]:
 def _check_values(config: Any) -> Iterator[str]:
     """Yield what is wrong although every key by itself is well formed."""
     yield from _check_classes(config)
+    yield from _check_sources(config)
     for name, variant in _entries(config, "variants"):
         strategy = variant.get("strategy")
         if isinstance(strategy, str) and strategy in PLACEHOLDERS:
@@ -503,7 +558,7 @@ def _check_values(config: Any) -> Iterator[str]:
 
 def _check_classes(config: Any) -> Iterator[str]:
     dataset = _section(config, "dataset")
-    if dataset.get("source") == "folder":
+    if dataset.get("source") in ("folder", "webdataset", "huggingface"):
         for name, eval_set in _entries(config, "eval_sets"):
             if eval_set.get("source") == "openmoji":
                 yield (
@@ -564,6 +619,67 @@ def _placeholder_problems(
     for name in needed:
         if name not in used:
             yield f"{{{name}}} is missing in {template!r}; add it"
+
+
+def _check_sources(config: Any) -> Iterator[str]:
+    """Yield what is wrong with where images come from, and with what is taken of them."""
+    dataset = _section(config, "dataset")
+    entries = [("dataset", dataset)]
+    entries += [(f"eval_sets.{name}", entry) for name, entry in _entries(config, "eval_sets")]
+    for where, entry in entries:
+        share = entry.get("share")
+        if isinstance(share, list) and len(share) == 2 and all(isinstance(x, float) for x in share):
+            low, high = share
+            if low >= high:
+                proposed = f"write [{high:g}, {low:g}]" if low > high else "write [0, 1] for all"
+                yield f"{where}.share: least before greatest, and not both alike; {proposed}"
+        subset_name = entry.get("label_classes")
+        if isinstance(subset_name, str) and subset_name not in SUBSETS:
+            yield _unknown_subset(f"{where}.label_classes", subset_name)
+    reads_folders = dataset.get("source") == "folder" and isinstance(dataset.get("path"), str)
+    if (
+        dataset.get("source") in ("folder", "webdataset", "huggingface")
+        and not reads_folders
+        and dataset.get("classes") is None
+        and (dataset.get("path") or dataset.get("download"))
+    ):
+        yield (
+            "dataset.classes is missing; add it: only a folder that is named by path is looked "
+            "through for classes before anything runs"
+        )
+    for name, entry in _entries(config, "eval_sets"):
+        yield from _check_eval_set(f"eval_sets.{name}", entry)
+
+
+def _unknown_subset(where: str, name: str) -> str:
+    hint = _hint(name, SUBSETS) or ";"
+    return f"{where}: {name!r} is no subset{hint} known: {', '.join(SUBSETS)}, or a list of classes"
+
+
+def _check_eval_set(where: str, entry: Mapping[str, Any]) -> Iterator[str]:
+    classes = entry.get("classes")
+    if isinstance(classes, str) and classes not in SUBSETS:
+        yield _unknown_subset(f"{where}.classes", classes)
+    corruptions, library = entry.get("corruptions", []), _corruption_library(entry)
+    known = CORRUPTION_NAMES.get(library, ())
+    if isinstance(corruptions, str):
+        if corruptions != IMAGENET_C:
+            hint = _hint(corruptions, [IMAGENET_C]) or ";"
+            yield f"{where}.corruptions: {corruptions!r} is no set{hint} write imagenet-c or a list"
+        elif library == "tiny-imagenet-c":
+            yield (
+                f"{where}.corruption_library: tiny-imagenet-c lacks most of imagenet-c; "
+                "remove it, or list corruptions"
+            )
+        return
+    for index, name in enumerate(corruptions if isinstance(corruptions, list) else ()):
+        both = {n for names in CORRUPTION_NAMES.values() for n in names}
+        if name in both and name not in known:
+            hint = _hint(name, known) or ";"
+            yield (
+                f"{where}.corruptions[{index}]: {name!r} is none of {library}{hint} "
+                f"known: {', '.join(known)}; or set corruption_library"
+            )
 
 
 def _check_recipe(where: str, recipe: Mapping[str, Any]) -> Iterator[str]:

@@ -1,13 +1,17 @@
-"""Common corruptions of images at five severities.
+"""Common corruptions of images at five severities, from two libraries.
 
-Definitions follow Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common
+``imagecorruptions`` is the package of that name: the 15 corruptions of ImageNet-C as their authors
+wrote them, for images of 224 pixels. ``tiny-imagenet-c`` is this module's own, for small images.
+Its definitions follow Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common
 Corruptions and Perturbations" (ICLR 2019, arXiv 1903.12261). The values per severity are those of
 Tiny ImageNet-C (64x64 images; ``make_tinyimagenet_c.py`` of the paper's code): images of the
 embedded experiment are 48x48, and values for 224x224 would leave nothing of them. Unlike the
 published sets, corrupted images are not stored as JPEG, so nothing but the corruption is added.
 """
 
+import contextlib
 import io
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +24,29 @@ from capsynth.errors import CapsynthError
 from capsynth.names import check_name
 
 SEVERITIES = (1, 2, 3, 4, 5)
+# The common corruptions of ImageNet-C, in the order of the paper, by their names in its folders.
+IMAGENET_C = (
+    "gaussian-noise",
+    "shot-noise",
+    "impulse-noise",
+    "defocus-blur",
+    "glass-blur",
+    "motion-blur",
+    "zoom-blur",
+    "snow",
+    "frost",
+    "fog",
+    "brightness",
+    "contrast",
+    "elastic-transform",
+    "pixelate",
+    "jpeg-compression",
+)
+LIBRARIES = ("tiny-imagenet-c", "imagecorruptions")
+# What the package refuses.
+LEAST_SIDE = 32
+# These draw from a generator of their own, which takes its seed as an argument.
+_SEEDED = frozenset({"impulse-noise", "glass-blur"})
 FloatArray = npt.NDArray[np.float64]
 
 
@@ -160,3 +187,100 @@ def corrupt(image: Image.Image, name: str, severity: int, rng: np.random.Generat
     if image.mode != "RGB":
         raise CapsynthError(f"{name!r} needs an RGB image, not {image.mode}; convert it first")
     return corruption.apply(image, corruption.parameters[severity - 1], rng)
+
+
+@dataclass(frozen=True)
+class CorruptionSettings:
+    """How the images of an evaluation set are corrupted.
+
+    Attributes:
+        library: One of ``LIBRARIES``.
+        names: Corruptions of that library.
+        severities: Severities, each applied with each corruption.
+        side: Images are first reduced and cut to a square of this many pixels; 0 leaves them.
+    """
+
+    library: str
+    names: tuple[str, ...]
+    severities: tuple[int, ...]
+    side: int
+
+    @property
+    def kinds(self) -> list[tuple[str, int]]:
+        """Every corruption at every severity, in order."""
+        return [(name, severity) for name in self.names for severity in self.severities]
+
+
+def cut_square(image: Image.Image, side: int) -> Image.Image:
+    """Return the centre of an image as ImageNet-C was made: reduced, then cut.
+
+    The shorter side is reduced to 8/7 of ``side`` (256 pixels for 224), and a square of ``side``
+    cut out. A smaller image is not enlarged: its own largest square is taken.
+    """
+    scale = side * 8 / 7 / min(image.size)
+    if scale < 1:
+        size = (round(image.width * scale), round(image.height * scale))
+        image = image.resize(size, Image.Resampling.BILINEAR)
+    side = min(side, *image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return image.crop((left, top, left + side, top + side))
+
+
+def corrupt_by(
+    settings: CorruptionSettings, image: Image.Image, name: str, severity: int, seed: int
+) -> Image.Image:
+    """Corrupt an RGB image by the library of ``settings``.
+
+    Args:
+        settings: The library, and the size to corrupt at.
+        image: The clean image; it is not changed.
+        name: A corruption of the library.
+        severity: 1 (weakest) to 5.
+        seed: Seed of what is random.
+
+    Raises:
+        CapsynthError: If the name or severity is unknown, or the image does not suit the library.
+    """
+    if settings.side:
+        image = cut_square(image, settings.side)
+    if check_name("corruption library", settings.library, LIBRARIES) == "imagecorruptions":
+        return corrupt_as_imagenet_c(image, name, severity, seed)
+    return corrupt(image, name, severity, np.random.default_rng(seed))
+
+
+def corrupt_as_imagenet_c(image: Image.Image, name: str, severity: int, seed: int) -> Image.Image:
+    """Corrupt an RGB image with the package ``imagecorruptions``.
+
+    The package draws from numpy's global generator, which is seeded here and put back as it was;
+    impulse noise and glass blur (whose loop is compiled, with a generator of its own) are given the
+    seed. The result is rounded down to whole values, as the package does, and not compressed.
+
+    Raises:
+        CapsynthError: If the name or severity is unknown, or a side is below 32 pixels.
+    """
+    check_name("corruption", name, IMAGENET_C)
+    if severity not in SEVERITIES:
+        raise CapsynthError(f"severity {severity} of {name!r} does not exist; give 1 to 5")
+    if min(image.size) < LEAST_SIDE:
+        raise CapsynthError(
+            f"{name!r} of imagecorruptions needs images of {LEAST_SIDE} pixels or more, not "
+            f"{image.width}x{image.height}; set corruption_library: tiny-imagenet-c"
+        )
+    # Half a second of imports, and seconds of compilation for glass blur: only for who needs them.
+    import imagecorruptions
+
+    seed %= 1 << 32  # numpy's global generator takes 32 bits
+    before = np.random.get_state()
+    np.random.seed(seed)
+    try:
+        # The package prints on standard output what it works round.
+        with contextlib.redirect_stdout(sys.stderr):
+            pixels = imagecorruptions.corrupt(
+                np.asarray(image.convert("RGB")),
+                severity=severity,
+                corruption_name=name.replace("-", "_"),
+                **({"seed": seed} if name in _SEEDED else {}),
+            )
+    finally:
+        np.random.set_state(before)
+    return Image.fromarray(pixels, "RGB")

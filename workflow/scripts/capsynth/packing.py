@@ -1,17 +1,33 @@
 """Packing real images into class shards and evaluation sets."""
 
+import functools
+import hashlib
 import io
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+import struct
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-from capsynth.corruptions import corrupt
-from capsynth.datasets.folder import SourceFile, list_images, write_index
+from capsynth.corruptions import CorruptionSettings, corrupt_by
+from capsynth.datasets.folder import list_images, write_files_index, write_index
+from capsynth.datasets.layouts import (
+    CLASS_FOLDERS,
+    CORRUPTION_FOLDERS,
+    ClassFolder,
+    ClassMap,
+    class_folders,
+)
+from capsynth.datasets.rows import SourceRow, SourceSettings, read_rows
+from capsynth.datasets.selection import ALL, Selection, select
+from capsynth.datasets.sources import CACHE, source_of, write_class_index
 from capsynth.errors import CapsynthError
+from capsynth.files import write_json
 from capsynth.fingerprints import fingerprint
 from capsynth.progress import Progress
 from capsynth.seeding import derive_seed
@@ -26,6 +42,17 @@ from capsynth.shards import (
 )
 
 log = logging.getLogger(__name__)
+
+# A tar's member names have 100 bytes (USTAR); ".json" follows the key, in evaluation sets the
+# corruption before it.
+KEY_BYTES = 90
+EVAL_KEY_BYTES = 74
+# Images handed to each process that corrupts, beyond the one it works on.
+WAITING = 2
+# Kept in JPEG files: what decoding needs (JFIF, colour profile, Adobe's colour transform).
+_KEPT_SEGMENTS = frozenset({0xE0, 0xE2, 0xEE})
+_ORIENTATION = 0x0112  # tag of EXIF
+_METADATA = frozenset({"exif", "xmp", "XML:com.adobe.xmp", "comment", "photoshop"})
 
 
 @dataclass(frozen=True)
@@ -42,15 +69,85 @@ class ImageFormat:
     extension: str
 
 
-def _stored_bytes(data: bytes, image_format: ImageFormat) -> tuple[bytes, str]:
-    """Return an image's bytes as they are stored, and their extension."""
+@dataclass(frozen=True)
+class SourceImage:
+    """An image that is to be packed.
+
+    Attributes:
+        key: Its key in the shard.
+        name: What it is called in messages.
+        class_id: Its class.
+        class_index: Position of the class in the list of classes.
+        index: Position of the image within its class.
+        read: Returns its bytes.
+        suffix: ``.{corruption}-{severity}`` of an image that is stored corrupted, else empty.
+    """
+
+    key: str
+    name: str
+    class_id: str
+    class_index: int
+    index: int
+    read: Callable[[], bytes]
+    suffix: str = ""
+
+
+def _is_upright(image: Image.Image) -> bool:
+    """Say whether an image is stored as it is to be seen; damaged EXIF says nothing."""
+    try:
+        return image.getexif().get(_ORIENTATION) not in range(2, 9)
+    except (KeyError, OSError, SyntaxError, TypeError, ValueError, struct.error):
+        return True
+
+
+def _has_metadata(image: Image.Image) -> bool:
+    return bool(_METADATA & image.info.keys() or getattr(image, "text", None))
+
+
+def without_metadata(data: bytes) -> bytes:
+    """Return a JPEG file without EXIF, XMP, IPTC and comments; its pixels stay as they are.
+
+    Raises:
+        ValueError: If the file ends before its image begins.
+    """
+    kept, at = [data[:2]], 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF:  # a fill byte before a marker
+            at += 1
+            continue
+        if marker == 0xDA:
+            return b"".join((*kept, data[at:]))
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        is_application = 0xE0 <= marker <= 0xEF
+        if marker != 0xFE and (not is_application or marker in _KEPT_SEGMENTS):
+            kept.append(data[at:end])
+        at = end
+    raise ValueError("JPEG file without an image")
+
+
+def stored_bytes(data: bytes, image_format: ImageFormat) -> tuple[bytes, str]:
+    """Return an image's bytes as they are stored, and their extension.
+
+    An image stands upright as its EXIF orientation says, and no metadata is kept: photos carry the
+    place where they were taken. Sizes count after turning.
+
+    Raises:
+        OSError: If the image is damaged; PIL raises other errors too, see ``read_samples``.
+    """
     with Image.open(io.BytesIO(data)) as image:
         image.load()
         extension = {"PNG": "png", "JPEG": "jpg"}.get(image.format or "")
         small = image_format.side is None or min(image.size) <= image_format.side
-        if extension and image.mode == "RGB" and small:
-            return data, extension
-        rgb = image.convert("RGB")
+        upright = _is_upright(image)
+        if extension and image.mode == "RGB" and small and upright:
+            if not _has_metadata(image):
+                return data, extension
+            if extension == "jpg":
+                return without_metadata(data), extension
+        rgb = (image if upright else ImageOps.exif_transpose(image)).convert("RGB")
+    # Encoders write what they find here.
+    rgb.info = {}
     if not small and image_format.side is not None:
         scale = image_format.side / min(rgb.size)
         size = (round(rgb.width * scale), round(rgb.height * scale))
@@ -59,35 +156,56 @@ def _stored_bytes(data: bytes, image_format: ImageFormat) -> tuple[bytes, str]:
 
 
 def read_samples(
-    folder: Path,
-    files: Iterable[tuple[int, SourceFile]],
-    class_id: str,
-    class_index: int,
-    image_format: ImageFormat,
-    mark: str,
+    images: Iterable[SourceImage], image_format: ImageFormat, mark: str
 ) -> Iterator[Sample]:
-    """Yield a sample for every file; one that cannot be read is a rejected sample with a reason.
+    """Yield a sample for every image; one that cannot be read is a rejected sample with a reason.
 
     Args:
-        folder: The class folder.
-        files: Files with their positions within the class.
-        class_id: The class.
-        class_index: Its position in the list of classes.
+        images: What to pack.
         image_format: How images are stored.
         mark: Fingerprint of the configuration.
     """
-    for index, file in files:
-        key = Path(file.name).stem
+    for image in images:
+        place = (image.key + image.suffix, image.class_id, image.class_index, image.index)
+        source_key = image.key if image.suffix else None
         try:
-            image, extension = _stored_bytes((folder / file.name).read_bytes(), image_format)
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-            reason = f"{file.name}: {type(error).__name__}: {error}"
+            data, extension = stored_bytes(image.read(), image_format)
+        except (
+            UnidentifiedImageError,
+            Image.DecompressionBombError,
+            OSError,
+            SyntaxError,
+            ValueError,
+        ) as error:
+            reason = f"{image.name}: {type(error).__name__}: {error}"
             log.warning("set aside %s", reason)
-            record = ShardRecord(key, class_id, class_index, index, REJECTED, mark, reason=reason)
-            yield Sample(record, None)
+            yield Sample(ShardRecord(*place, REJECTED, mark, reason=reason), None)
         else:
-            record = ShardRecord(key, class_id, class_index, index, OK, mark, extension=extension)
-            yield Sample(record, image)
+            record = ShardRecord(*place, OK, mark, extension=extension, source_key=source_key)
+            yield Sample(record, data)
+
+
+def short_key(key: str, limit: int) -> str:
+    """Return ``key`` if it has at most ``limit`` bytes, else its beginning and a digest of it."""
+    encoded = key.encode()
+    if len(encoded) <= limit:
+        return key
+    digest = hashlib.sha256(encoded).hexdigest()[:16]
+    return encoded[: limit - 17].decode(errors="ignore") + "-" + digest
+
+
+def eval_key(class_id: str, stem: str, prefix: str = "") -> str:
+    """Return the key of an image of an evaluation set.
+
+    All classes are in one shard, and several sets call the first image of every class the same: the
+    class stands before a name that does not begin with it.
+    """
+    key = stem if stem.startswith(f"{class_id}_") else f"{class_id}_{stem}"
+    return short_key(f"{prefix}_{key}" if prefix else key, EVAL_KEY_BYTES)
+
+
+def _stem(name: str) -> str:
+    return Path(name).stem
 
 
 def pack_class_shard(
@@ -101,11 +219,12 @@ def pack_class_shard(
     tar: Path,
     manifest: Path,
     index: Path,
+    selection: Selection = ALL,
 ) -> None:
-    """Pack the images of one part of a class.
+    """Pack the images of one part of a class that lie in a folder.
 
     An image's ``index`` is its rank by name within the whole class, so it does not depend on how
-    the class is divided.
+    the class is divided, nor on what is taken of it.
 
     Args:
         folder: The class folder.
@@ -118,86 +237,294 @@ def pack_class_shard(
         tar: The shard.
         manifest: Its manifest.
         index: Index of the source files, see ``datasets.folder``.
+        selection: What is taken of the class.
     """
-    files = list_images(folder)
-    mine = [
-        (rank, file)
-        for rank, file in enumerate(files)
-        if part_of(Path(file.name).stem, parts_per_class) == part
+    images = [
+        SourceImage(
+            short_key(_stem(file.name), KEY_BYTES),
+            file.name,
+            class_id,
+            class_index,
+            rank,
+            (folder / file.name).read_bytes,
+        )
+        for rank, file in enumerate(list_images(folder))
     ]
-    mark = fingerprint({"side": image_format.side, "extension": image_format.extension})
-    samples = read_samples(folder, mine, class_id, class_index, image_format, mark)
-    with Progress(f"pack {class_id}-{part}", len(mine), "image") as progress:
-        count = write_shard(tar, manifest, _counted(samples, progress))
-    log.info("packed %d of %d images of class %s", count, len(files), class_id)
+    _pack_part(images, class_id, part, parts_per_class, image_format, selection, tar, manifest)
     write_index(index, {class_id: folder}, token)
 
 
-def pack_evaluation_set(
-    root: Path,
-    class_ids: Sequence[str],
+def pack_indexed_shard(
+    settings: SourceSettings,
+    rows: Path,
+    class_id: str,
+    class_index: int,
+    part: int,
+    parts_per_class: int,
     image_format: ImageFormat,
-    corruptions: Sequence[tuple[str, int]],
     token: str,
     tar: Path,
     manifest: Path,
     index: Path,
+    selection: Selection = ALL,
+) -> None:
+    """Pack the images of one part of a class of a source that was indexed.
+
+    Args:
+        settings: The source.
+        rows: The index of the class, beside what the scan left (``datasets.sources``).
+        class_id: As for ``pack_class_shard``, like the rest.
+        class_index: As there.
+        part: As there.
+        parts_per_class: As there.
+        image_format: As there.
+        token: As there.
+        tar: As there.
+        manifest: As there.
+        index: What was packed, see ``datasets.sources``.
+        selection: As there.
+    """
+    read = source_of(settings).open_images(settings, rows.parent / CACHE)
+    images = [
+        SourceImage(
+            short_key(row.key, KEY_BYTES),
+            row.key,
+            class_id,
+            class_index,
+            rank,
+            functools.partial(read, row),
+        )
+        for rank, row in enumerate(read_rows(rows))
+    ]
+    _pack_part(images, class_id, part, parts_per_class, image_format, selection, tar, manifest)
+    write_class_index(index, class_id, token, rows.parent)
+
+
+def _pack_part(
+    images: Sequence[SourceImage],
+    class_id: str,
+    part: int,
+    parts_per_class: int,
+    image_format: ImageFormat,
+    selection: Selection,
+    tar: Path,
+    manifest: Path,
+) -> None:
+    taken = select(images, class_id, selection, lambda image: _key_of_choice(image.name))
+    mine = [image for image in taken if part_of(image.key, parts_per_class) == part]
+    mark = fingerprint({"side": image_format.side, "extension": image_format.extension})
+    with Progress(f"pack {class_id}-{part}", len(mine), "image") as progress:
+        samples = read_samples(mine, image_format, mark)
+        count = write_shard(tar, manifest, _counted(samples, progress))
+    log.info("packed %d of %d images of class %s", count, len(images), class_id)
+
+
+def _key_of_choice(name: str) -> str:
+    """Return what decides whether an image is taken: its name in the source without extension."""
+    extension = Path(name).suffix.lower()
+    return (
+        name[: -len(extension)] if extension in (".jpg", ".jpeg", ".png", ".webp", ".bmp") else name
+    )
+
+
+@dataclass(frozen=True)
+class EvalSource:
+    """Where the images of an evaluation set lie.
+
+    Attributes:
+        roots: Folders; several make one set together.
+        layout: How their folders are arranged, see ``datasets.layouts``.
+        class_map: Classes of each folder whose name is no class identifier; None otherwise.
+        corruptions: Corruptions and severities that are taken of folders that are stored corrupted.
+    """
+
+    roots: tuple[Path, ...]
+    layout: str = CLASS_FOLDERS
+    class_map: ClassMap | None = None
+    corruptions: tuple[tuple[str, int], ...] = ()
+
+    def folders(self, class_ids: Sequence[str]) -> list[ClassFolder]:
+        """Return the class folders of the set."""
+        return class_folders(self.roots, self.layout, class_ids, self.class_map, self.corruptions)
+
+
+def eval_images(
+    folders: Sequence[ClassFolder], class_ids: Sequence[str], selection: Selection
+) -> Iterator[SourceImage]:
+    """Yield the images of an evaluation set's folders, in their order.
+
+    An image's ``index`` is its rank within its folder.
+    """
+    places = {class_id: place for place, class_id in enumerate(class_ids)}
+    for folder in folders:
+        files = list(enumerate(list_images(folder.path)))
+        for rank, file in select(
+            files, folder.class_id, selection, lambda pair: _stem(pair[1].name)
+        ):
+            yield SourceImage(
+                eval_key(folder.class_id, _stem(file.name), folder.prefix),
+                f"{folder.path}/{file.name}",
+                folder.class_id,
+                places[folder.class_id],
+                rank,
+                (folder.path / file.name).read_bytes,
+                f".{folder.corruption}" if folder.corruption else "",
+            )
+
+
+def indexed_eval_images(
+    settings: SourceSettings,
+    kept_class_ids: Sequence[str],
+    class_ids: Sequence[str],
+    selection: Selection,
+    cache: Path,
+) -> Iterator[SourceImage]:
+    """Yield the images of an evaluation set that lies in few large files, by class and key."""
+    source = source_of(settings)
+    # Numbers of labels count in the classes of the data set, of which the set may have a part.
+    rows, _ = source.scan(_with_label_classes(settings, class_ids), kept_class_ids, cache)
+    read = source.open_images(settings, cache)
+    places = {class_id: place for place, class_id in enumerate(class_ids)}
+    for class_id in kept_class_ids:
+        numbered: list[tuple[int, SourceRow]] = list(enumerate(rows[class_id]))
+        for rank, row in select(numbered, class_id, selection, lambda pair: pair[1].key):
+            yield SourceImage(
+                eval_key(class_id, row.key),
+                row.key,
+                class_id,
+                places[class_id],
+                rank,
+                functools.partial(read, row),
+            )
+
+
+def _with_label_classes(settings: SourceSettings, class_ids: Sequence[str]) -> SourceSettings:
+    if settings.label_classes is not None:
+        return settings
+    return SourceSettings(**{**vars(settings), "label_classes": tuple(class_ids)})
+
+
+def pack_evaluation_set(
+    source: EvalSource | SourceSettings,
+    class_ids: Sequence[str],
+    image_format: ImageFormat,
+    token: str,
+    tar: Path,
+    manifest: Path,
+    index: Path,
+    kept_class_ids: Sequence[str] | None = None,
+    selection: Selection = ALL,
+    corruption: CorruptionSettings | None = None,
+    workers: int = 1,
 ) -> None:
     """Pack an evaluation set: all classes in one shard.
 
-    With ``corruptions`` (name and severity) each image is stored once for each of them, under the
-    key ``{key}.{name}-{severity}``, and not in its clean form.
+    With ``corruption`` each image is stored once for each kind and severity, under the key
+    ``{key}.{name}-{severity}``, as PNG, and not in its clean form. The bytes do not depend on the
+    number of workers.
+
+    Args:
+        source: Folders, or a source of few large files.
+        class_ids: The classes of the data set, which samples are numbered by.
+        image_format: How images are stored.
+        token: Source token of the folders or files, recorded in ``index``.
+        tar: The shard.
+        manifest: Its manifest.
+        index: Index of the source files, see ``datasets.folder``.
+        kept_class_ids: The classes of the set, all by default.
+        selection: What is taken of each class.
+        corruption: How images are corrupted, None for clean images.
+        workers: Processes that corrupt images.
 
     Raises:
         CapsynthError: If an image cannot be read: an evaluation set has no holes.
     """
-    mark = fingerprint(
-        {
-            "side": image_format.side,
-            "extension": image_format.extension,
-            "classes": list(class_ids),
-            "corruptions": [list(c) for c in corruptions],
-        }
-    )
+    kept = list(class_ids if kept_class_ids is None else kept_class_ids)
+    about = {
+        "side": image_format.side,
+        "extension": image_format.extension,
+        "classes": kept,
+        "corruption": None if corruption is None else vars(corruption),
+    }
+    mark = fingerprint(about)
+    cache = index.parent / f"{index.name}{CACHE}"
+    if isinstance(source, EvalSource):
+        folders = source.folders(kept)
+        images = eval_images(folders, class_ids, selection)
+    else:
+        images = indexed_eval_images(source, kept, class_ids, selection, cache)
+    everything = list(images)
+    kinds = 1 if corruption is None else len(corruption.kinds)
+    with (
+        Progress(f"pack {tar.stem}", len(everything) * kinds, "image") as progress,
+        ExitStack() as stack,
+    ):
+        samples = _complete(read_samples(everything, image_format, mark))
+        if corruption is not None:
+            samples = _corrupted(samples, corruption, workers, stack)
+        write_shard(tar, manifest, _counted(samples, progress))
+    if not isinstance(source, EvalSource):
+        write_files_index(index, source_of(source).paths(source), token)
+    elif source.layout == CORRUPTION_FOLDERS:
+        # Millions of files, published once: they are not watched.
+        write_json(index, {"token": token, "files": {}})
+    else:
+        write_index(index, {folder.label: folder.path for folder in folders}, token)
 
-    def samples() -> Iterator[Sample]:
-        for class_index, class_id in enumerate(class_ids):
-            folder = root / class_id
-            files = list(enumerate(list_images(folder)))
-            for sample in read_samples(folder, files, class_id, class_index, image_format, mark):
-                if sample.image is None:
-                    raise CapsynthError(
-                        f"cannot read {folder}: {sample.record.reason}; mend or remove the image"
-                    )
-                yield from _corrupted(sample, corruptions) if corruptions else (sample,)
 
-    total = sum(len(list_images(root / class_id)) for class_id in class_ids)
-    with Progress(f"pack {tar.stem}", total * max(1, len(corruptions)), "image") as progress:
-        write_shard(tar, manifest, _counted(samples(), progress))
-    write_index(index, {class_id: root / class_id for class_id in class_ids}, token)
+def _complete(samples: Iterable[Sample]) -> Iterator[Sample]:
+    for sample in samples:
+        if sample.image is None:
+            raise CapsynthError(f"cannot read {sample.record.reason}; mend or remove the image")
+        yield sample
 
 
-def _corrupted(sample: Sample, corruptions: Sequence[tuple[str, int]]) -> Iterator[Sample]:
+def _corrupted(
+    samples: Iterable[Sample], corruption: CorruptionSettings, workers: int, stack: ExitStack
+) -> Iterator[Sample]:
+    """Yield the corrupted images of each sample, in order; few are in memory at a time."""
+    if workers == 1:
+        for sample in samples:
+            yield from _corrupt_sample(sample, corruption)
+        return
+    pool: Executor = stack.enter_context(ProcessPoolExecutor(workers))
+    waiting: deque[Future[list[Sample]]] = deque()
+    for sample in samples:
+        waiting.append(pool.submit(_corrupt_sample, sample, corruption))
+        if len(waiting) > workers * WAITING:
+            yield from waiting.popleft().result()
+    while waiting:
+        yield from waiting.popleft().result()
+
+
+def _corrupt_sample(sample: Sample, corruption: CorruptionSettings) -> list[Sample]:
     record = sample.record
     assert sample.image is not None
     with Image.open(io.BytesIO(sample.image)) as opened:
         clean = opened.convert("RGB")
-    for name, severity in corruptions:
-        rng = np.random.default_rng(derive_seed("corruption", name, severity, record.key))
-        image = encode_image(corrupt(clean, name, severity, rng), "png")
-        yield Sample(
-            ShardRecord(
-                f"{record.key}.{name}-{severity}",
-                record.class_id,
-                record.class_index,
-                record.index,
-                OK,
-                record.fingerprint,
-                extension="png",
-                source_key=record.key,
-            ),
-            image,
+    made = []
+    for name, severity in corruption.kinds:
+        seed = derive_seed("corruption", name, severity, record.key)
+        try:
+            image = encode_image(corrupt_by(corruption, clean, name, severity, seed), "png")
+        except CapsynthError as error:
+            raise CapsynthError(f"{record.key}: {error}") from error
+        made.append(
+            Sample(
+                ShardRecord(
+                    f"{record.key}.{name}-{severity}",
+                    record.class_id,
+                    record.class_index,
+                    record.index,
+                    OK,
+                    record.fingerprint,
+                    extension="png",
+                    source_key=record.key,
+                ),
+                image,
+            )
         )
+    return made
 
 
 def _counted(samples: Iterable[Sample], progress: Progress) -> Iterator[Sample]:

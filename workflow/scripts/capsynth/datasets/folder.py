@@ -7,9 +7,10 @@ copying, touching or restoring the same bytes is no change, and no image is read
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from capsynth.errors import CapsynthError
 from capsynth.files import read_json, write_json
@@ -17,6 +18,8 @@ from capsynth.fingerprints import file_digest, fingerprint
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 NEVER_PACKED = "not packed before"
+# A file that is watched: its name in the index, where it lies, bytes, time of change in ns.
+Watched = tuple[str, Path | str, int, int]
 
 
 @dataclass(frozen=True)
@@ -64,15 +67,15 @@ def write_index(path: Path, folders: Mapping[str, Path], token: str) -> None:
 
     Args:
         path: The index, a JSON file.
-        folders: Class folders by class.
+        folders: Class folders by the names that they have in the index.
         token: The source token that the packing was asked for (see ``source_token``).
     """
-    rows = {
-        f"{class_id}/{file.name}": [file.size, file.mtime_ns, file_digest(folder / file.name)]
-        for class_id, folder in folders.items()
-        for file in list_images(folder)
-    }
-    write_json(path, {"token": token, "files": rows})
+    _write_rows(path, _images_of(folders), token)
+
+
+def write_files_index(path: Path, files: Mapping[str, Path], token: str) -> None:
+    """Record the files that were packed, as ``write_index`` records class folders."""
+    _write_rows(path, _watched(files), token)
 
 
 def source_token(folders: Mapping[str, Path], index: Path) -> str:
@@ -81,18 +84,74 @@ def source_token(folders: Mapping[str, Path], index: Path) -> str:
     Before the first packing there is no index, and the token is a constant, so that nothing has to
     be read twice. After that it is the token of the last packing for as long as the folders hold
     the same names and bytes, and a digest of them once they do not.
+
+    Raises:
+        CapsynthError: If a folder that does exist holds no image.
     """
     if not index.exists() or not all(folder.exists() for folder in folders.values()):
         return NEVER_PACKED
     recorded = read_json(index)
-    known: dict[str, list[int | str]] = recorded["files"]
-    now: dict[str, str] = {}
-    for class_id, folder in folders.items():
+    if _is_unchanged(folders, recorded["files"]):
+        return str(recorded["token"])
+    return _token(_images_of(folders), recorded)
+
+
+def files_token(files: Mapping[str, Path], index: Path) -> str:
+    """Return a name of the contents of files that changes only when the contents do.
+
+    As ``source_token``, for data that lies in few large files.
+    """
+    if not index.exists() or not files or not all(path.exists() for path in files.values()):
+        return NEVER_PACKED
+    return _token(_watched(files), read_json(index))
+
+
+def _is_unchanged(folders: Mapping[str, Path], known: Mapping[str, list[int | str]]) -> bool:
+    """Say whether sizes and times of all images are as recorded, and no image came or went.
+
+    A dry run on ImageNet asks this of 1.3 million files: each costs one system call, little else.
+    """
+    seen = 0
+    for label, folder in folders.items():
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                row = known.get(f"{label}/{entry.name}")
+                if row is None:
+                    if os.path.splitext(entry.name)[1].lower() in EXTENSIONS and entry.is_file():
+                        return False
+                    continue
+                status = entry.stat()
+                if status.st_size != row[0] or status.st_mtime_ns != row[1]:
+                    return False
+                seen += 1
+    return seen == len(known)
+
+
+def _images_of(folders: Mapping[str, Path]) -> Iterator[Watched]:
+    for label, folder in folders.items():
         for file in list_images(folder):
-            name = f"{class_id}/{file.name}"
-            size, mtime_ns, digest = known.get(name, (None, None, ""))
-            same = (size, mtime_ns) == (file.size, file.mtime_ns)
-            now[name] = str(digest) if same else file_digest(folder / file.name)
-    if now == {name: digest for name, (_, _, digest) in known.items()}:
+            yield f"{label}/{file.name}", f"{folder}/{file.name}", file.size, file.mtime_ns
+
+
+def _watched(files: Mapping[str, Path]) -> Iterator[Watched]:
+    for name, path in files.items():
+        status = path.stat()
+        yield name, path, status.st_size, status.st_mtime_ns
+
+
+def _write_rows(path: Path, files: Iterable[Watched], token: str) -> None:
+    rows = {name: [size, mtime, file_digest(Path(file))] for name, file, size, mtime in files}
+    write_json(path, {"token": token, "files": rows})
+
+
+def _token(files: Iterable[Watched], recorded: Mapping[str, Any]) -> str:
+    known: dict[str, list[int | str]] = recorded["files"]
+    missing: list[int | str] = [-1, -1, ""]
+    now: dict[str, str] = {}
+    for name, file, size, mtime_ns in files:
+        then = known.get(name, missing)
+        same = then[0] == size and then[1] == mtime_ns
+        now[name] = str(then[2]) if same else file_digest(Path(file))
+    if len(now) == len(known) and all(now.get(name) == row[2] for name, row in known.items()):
         return str(recorded["token"])
     return fingerprint(now)

@@ -1,0 +1,322 @@
+"""Sources of few large files: what is found in them, and what a change of them makes anew."""
+
+import io
+import json
+import os
+import shutil
+import tarfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from capsynth.datasets import tars
+from capsynth.datasets.folder import NEVER_PACKED
+from capsynth.datasets.imagenet import wordnet_ids
+from capsynth.datasets.rows import SourceSettings, class_of, read_rows
+from capsynth.datasets.sources import (
+    class_digests,
+    class_token,
+    index_source,
+    index_token,
+    source_of,
+    write_class_index,
+)
+from capsynth.errors import CapsynthError
+
+CLASSES = ["bat", "car"]
+
+
+def picture(number: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (40, 40), (number * 37 % 256, number % 256, 90)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def write_tar(path: Path, members: Sequence[tuple[str, bytes]]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as tar:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+def labelled(labels: Mapping[str, str], start: int = 0) -> list[tuple[str, bytes]]:
+    members: list[tuple[str, bytes]] = []
+    for number, (key, label) in enumerate(labels.items(), start):
+        members += [(f"{key}.png", picture(number)), (f"{key}.cls", label.encode())]
+    return members
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Path:
+    folder = tmp_path / "tars"
+    write_tar(folder / "a-0.tar", labelled({"x0": "bat", "x1": "car", "x2": "bat"}))
+    write_tar(folder / "a-1.tar", labelled({"y0": "1", "y1": "0"}, start=10))
+    return folder
+
+
+def settings_of(path: Path | str, **changes: object) -> SourceSettings:
+    return SourceSettings(**{"source": "webdataset", "path": str(path), **changes})
+
+
+# ---- tars ---------------------------------------------------------------------------------------
+
+
+def test_tars_give_every_class_its_images_by_number_or_identifier(
+    shards: Path, tmp_path: Path
+) -> None:
+    settings = settings_of(shards)
+    out = tmp_path / "index"
+    assert index_source(settings, CLASSES, NEVER_PACKED, out) == {"bat": 3, "car": 2}
+    rows = read_rows(out / "bat.jsonl")
+    assert [row.key for row in rows] == ["x0", "x2", "y1"]
+    read = source_of(settings).open_images(settings, out)
+    assert [read(row) for row in rows] == [picture(0), picture(2), picture(11)]
+
+
+def test_labels_are_read_from_json_members_where_asked(tmp_path: Path) -> None:
+    members = [("k.jpg", picture(1)), ("k.json", b'{"wnid": "bat", "label": 1}')]
+    members += [("d/l.jpg", picture(2)), ("d/l.json", b'{"wnid": "car", "label": 0}')]
+    tar = write_tar(tmp_path / "t.tar", members)
+    assert [label for label, _ in tars.scan_tar(tar, "wnid")] == ["bat", "car"]
+    assert [(label, row.key) for label, row in tars.scan_tar(tar, "label")] == [
+        (1, "k"),
+        (0, "d_l"),
+    ]
+    with pytest.raises(CapsynthError, match=r"k\.json: no label 'class'"):
+        tars.scan_tar(tar, "class")
+    with pytest.raises(CapsynthError, match=r"k\.cls is missing; add it, or set label_key"):
+        tars.scan_tar(tar, None)
+
+
+def test_numbers_count_in_the_classes_that_are_named_and_not_in_a_subset() -> None:
+    imagenet = wordnet_ids()
+    springer = imagenet[217]
+    # Class 1 of ten is class 217 of a thousand.
+    assert class_of("217", [imagenet[0], springer], imagenet) == springer
+    assert class_of(1, [imagenet[0], springer], imagenet) is None
+    assert class_of(1, [imagenet[0], springer], [imagenet[0], springer]) == springer
+    with pytest.raises(CapsynthError, match=r"label 217 is beyond the 2 classes.*imagenet-1k"):
+        class_of(217, [imagenet[0], springer], [imagenet[0], springer])
+    # Text that is a class is that class, even if it looks like a number.
+    assert class_of("1", ["1", "0"], ["1", "0"]) == "1"
+    assert class_of(("tench, Tinca tinca", 0), [imagenet[0]], imagenet) == imagenet[0]
+    assert class_of("a dog", ["bat"], ["bat"]) is None
+
+
+def test_patterns_name_tars_by_braces_and_wildcards(shards: Path) -> None:
+    names = [path.name for path in tars.list_tars(f"{shards}/a-{{0..1}}.tar").values()]
+    assert names == ["a-0.tar", "a-1.tar"]
+    assert list(tars.list_tars(f"{shards}/*-1.tar")) == [f"{shards}/a-1.tar"]
+    assert tars.expand_braces("{a,b}-{08..10}") == [
+        *(f"{letter}-{number}" for letter in "ab" for number in ("08", "09", "10"))
+    ]
+    with pytest.raises(CapsynthError, match=r"a-2\.tar does not exist"):
+        tars.list_tars(f"{shards}/a-{{0..2}}.tar")
+    with pytest.raises(CapsynthError, match="names no tar"):
+        tars.list_tars(f"{shards}/b-*.tar")
+
+
+def test_what_tars_lack_is_named(shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(CapsynthError, match="no image of class 'dog'; its labels are"):
+        index_source(settings_of(shards), [*CLASSES, "dog"], "t", tmp_path / "i")
+    write_tar(shards / "b.tar", labelled({"x0": "bat"}))
+    with pytest.raises(CapsynthError, match=r"'x0' of class 'bat' occurs twice, in .*a-0.*b\.tar"):
+        index_source(settings_of(shards), CLASSES, "t", tmp_path / "i")
+    (shards / "b.tar").write_bytes(b"x" * 2000)
+    with pytest.raises(CapsynthError, match=r"b\.tar: .*fetch it again"):
+        index_source(settings_of(shards), CLASSES, "t", tmp_path / "i")
+
+
+class Packed:
+    """Tars that were indexed and whose classes were packed."""
+
+    def __init__(self, folder: Path, out: Path) -> None:
+        self.settings, self.out = settings_of(folder), out
+        self.asked = {class_id: NEVER_PACKED for class_id in CLASSES}
+        self.index()
+        self.pack()
+
+    def index(self) -> None:
+        index_source(self.settings, CLASSES, index_token(self.settings, self.out), self.out)
+
+    def tokens(self) -> dict[str, str]:
+        digests = class_digests(self.settings, CLASSES, self.out)
+        return {c: class_token(digests.get(c), self.out / f"{c}.packed") for c in CLASSES}
+
+    def pack(self) -> None:
+        for class_id, token in self.tokens().items():
+            self.asked[class_id] = token
+            write_class_index(self.out / f"{class_id}.packed", class_id, token, self.out)
+
+    def changed(self) -> list[str]:
+        return [c for c, token in self.tokens().items() if token != self.asked[c]]
+
+
+@pytest.fixture
+def packed(shards: Path, tmp_path: Path) -> Packed:
+    return Packed(shards, tmp_path / "index")
+
+
+def test_tars_that_did_not_change_are_not_read(
+    packed: Packed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tars, "scan_tar", None)
+    assert index_token(packed.settings, packed.out) == NEVER_PACKED
+    assert packed.changed() == []
+
+
+def test_an_image_added_in_a_tar_of_its_own_changes_its_class_alone(
+    packed: Packed, shards: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tar(shards / "new.tar", labelled({"z": "car"}, start=20))
+    scanned = []
+    scan = tars.scan_tar
+    monkeypatch.setattr(
+        tars, "scan_tar", lambda tar, key: scanned.append(tar.name) or scan(tar, key)
+    )
+    assert index_token(packed.settings, packed.out) != NEVER_PACKED
+    assert packed.changed() == ["car"]
+    before = packed.tokens()
+    packed.index()
+    assert set(scanned) == {"new.tar"}  # the others were kept
+    assert packed.tokens() == before  # the same before and after the scan is written down
+    packed.pack()
+    assert packed.changed() == []
+    assert packed.asked["bat"] == NEVER_PACKED
+
+
+@pytest.mark.parametrize("change", ["bytes", "label", "removed"])
+def test_a_changed_image_changes_its_class_alone(packed: Packed, shards: Path, change: str) -> None:
+    members = labelled({"x0": "bat", "x1": "car", "x2": "bat"})
+    if change == "bytes":
+        members[0] = ("x0.png", picture(99))
+    elif change == "label":
+        members[1] = ("x0.cls", b"car")
+    else:
+        members = members[2:]
+    write_tar(shards / "a-0.tar", members)
+    assert packed.changed() == (["bat", "car"] if change == "label" else ["bat"])
+
+
+def test_touched_and_repacked_tars_change_no_class(packed: Packed, shards: Path) -> None:
+    for number, tar in enumerate(sorted(shards.iterdir())):
+        os.utime(tar, (number, number))
+    assert packed.changed() == []
+    assert index_token(packed.settings, packed.out) != NEVER_PACKED
+    packed.index()
+    assert packed.changed() == []
+    # The same images in one tar instead of two.
+    members = labelled({"x0": "bat", "x1": "car", "x2": "bat"})
+    members += labelled({"y0": "1", "y1": "0"}, start=10)
+    shutil.rmtree(shards)
+    write_tar(shards / "all.tar", members)
+    assert packed.changed() == []
+
+
+def test_an_image_that_changed_since_the_scan_is_refused(packed: Packed, shards: Path) -> None:
+    rows = read_rows(packed.out / "bat.jsonl")
+    (shards / "a-0.tar").write_bytes(b"\0" * 5000)
+    read = source_of(packed.settings).open_images(packed.settings, packed.out)
+    with pytest.raises(CapsynthError, match="'x0' changed while it was packed"):
+        read(rows[0])
+
+
+# ---- Hugging Face -------------------------------------------------------------------------------
+
+
+def hub_table(names: list[str] | None, n: int = 6) -> object:
+    import datasets
+
+    label = datasets.ClassLabel(names=names) if names else datasets.Value("string")
+    values = [i % 2 for i in range(n)] if names else [CLASSES[i % 2] for i in range(n)]
+    return datasets.Dataset.from_dict(
+        {"picture": [{"bytes": picture(i), "path": f"p{i}.png"} for i in range(n)], "kind": values},
+        features=datasets.Features({"picture": datasets.Image(), "kind": label}),
+    )
+
+
+def hub_settings(path: Path, **changes: object) -> SourceSettings:
+    columns = {"image_column": "picture", "label_column": "kind", "split": "train"}
+    return settings_of(path, **{"source": "huggingface", **columns, **changes})
+
+
+def save(table: object, folder: Path, form: str) -> None:
+    import datasets
+
+    if form == "disk":
+        table.save_to_disk(str(folder))
+    elif form == "splits":
+        datasets.DatasetDict({"train": table, "test": table.select([0])}).save_to_disk(str(folder))
+    else:
+        (folder / "data").mkdir(parents=True)
+        table.to_parquet(str(folder / "data" / "train-00000-of-00001.parquet"))
+
+
+@pytest.mark.parametrize("form", ["disk", "splits", "parquet"])
+@pytest.mark.parametrize("names", [["bat", "car"], ["flying animal", "motor car"], None])
+def test_a_hub_data_set_gives_every_class_its_images(
+    tmp_path: Path, form: str, names: list[str] | None
+) -> None:
+    folder, out = tmp_path / "set", tmp_path / "index"
+    save(hub_table(names), folder, form)
+    settings = hub_settings(folder)
+    assert index_source(settings, CLASSES, NEVER_PACKED, out) == {"bat": 3, "car": 3}
+    rows = read_rows(out / "car.jsonl")
+    assert [(row.key, row.row) for row in rows] == [(f"p{i}-{i:08d}", i) for i in (1, 3, 5)]
+    read = source_of(settings).open_images(settings, out / ".cache")
+    assert [read(row) for row in rows] == [picture(i) for i in (1, 3, 5)]
+    assert index_token(settings, out) == NEVER_PACKED
+
+
+def test_a_hub_data_set_changes_as_a_whole_and_by_content(tmp_path: Path) -> None:
+    folder, out = tmp_path / "set", tmp_path / "index"
+    save(hub_table(CLASSES), folder, "disk")
+    settings = hub_settings(folder)
+    index_source(settings, CLASSES, NEVER_PACKED, out)
+    before = class_digests(settings, CLASSES, out)
+    for path in folder.iterdir():
+        os.utime(path, (1, 1))
+    assert class_digests(settings, CLASSES, out) == before
+    assert index_token(settings, out) == NEVER_PACKED
+    shutil.rmtree(folder)
+    save(hub_table(CLASSES, n=8), folder, "disk")
+    after = class_digests(settings, CLASSES, out)
+    assert all(after[c] != before[c] for c in CLASSES)
+    index_source(settings, CLASSES, index_token(settings, out), out)
+    assert class_digests(settings, CLASSES, out) == after
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"split": "val"}, "no split 'val'; it has test, train"),
+        ({"image_column": "image"}, "no column 'image'; set image_column to one of picture, kind"),
+        ({"label_column": "label"}, "no column 'label'; set label_column"),
+    ],
+)
+def test_what_a_hub_data_set_lacks_is_named(
+    tmp_path: Path, changes: dict[str, str], message: str
+) -> None:
+    save(hub_table(CLASSES), tmp_path / "set", "splits")
+    with pytest.raises(CapsynthError, match=message):
+        index_source(hub_settings(tmp_path / "set", **changes), CLASSES, "t", tmp_path / "i")
+
+
+def test_a_missing_hub_data_set_and_an_unknown_source_are_named(tmp_path: Path) -> None:
+    with pytest.raises(CapsynthError, match="does not exist or is empty; `snakemake prefetch`"):
+        index_source(hub_settings(tmp_path / "none"), CLASSES, "t", tmp_path / "i")
+    with pytest.raises(CapsynthError, match="did you mean 'webdataset'"):
+        source_of(settings_of("x", source="webdatset"))
+
+
+def test_the_index_is_one_small_file_a_class(shards: Path, tmp_path: Path) -> None:
+    index_source(settings_of(shards), CLASSES, "t", tmp_path / "i")
+    listed = sorted(path.name for path in (tmp_path / "i").glob("[a-z]*"))
+    assert listed == ["bat.jsonl", "car.jsonl"]
+    first = json.loads((tmp_path / "i" / "bat.jsonl").read_text().splitlines()[0])
+    assert first.keys() == {"key", "sha256", "file", "offset", "size", "row"}

@@ -1,0 +1,158 @@
+"""How the folders of an evaluation set on disk are arranged, and which class each of them holds."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from capsynth.datasets.imagenet import wordnet_ids
+from capsynth.errors import CapsynthError
+from capsynth.files import read_json
+from capsynth.names import check_name
+
+CLASS_FOLDERS = "class-folders"
+INDEX_FOLDERS = "index-folders"
+CORRUPTION_FOLDERS = "corruption-folders"
+LAYOUTS = (CLASS_FOLDERS, INDEX_FOLDERS, CORRUPTION_FOLDERS)
+
+ClassMap = Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True)
+class ClassFolder:
+    """A folder of images of one class.
+
+    Attributes:
+        class_id: The class.
+        path: The folder.
+        label: Its name within the set, unique.
+        prefix: Before the keys of its images; empty unless the set has several roots.
+        corruption: ``{corruption}-{severity}`` of images that are stored corrupted, else empty.
+    """
+
+    class_id: str
+    path: Path
+    label: str
+    prefix: str = ""
+    corruption: str = ""
+
+
+def read_class_map(path: Path) -> dict[str, list[str]]:
+    """Read which classes a folder stands for.
+
+    Args:
+        path: JSON, an object of folder names and a class identifier or a list of them each; or CSV
+            with the columns ``folder`` and ``class_id``, one row a pair.
+
+    Raises:
+        CapsynthError: If the file is missing or is neither.
+    """
+    try:
+        if path.suffix.lower() == ".csv":
+            classes: dict[str, list[str]] = {}
+            with path.open(encoding="utf-8", newline="") as file:
+                for row in csv.DictReader(file):
+                    classes.setdefault(row["folder"], []).append(row["class_id"])
+            return classes
+        pairs = read_json(path).items()
+        classes = {str(k): [v] if isinstance(v, str) else [str(x) for x in v] for k, v in pairs}
+    except OSError as error:
+        raise CapsynthError(f"class_map {path} cannot be read: {error.strerror}") from None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CapsynthError(
+            f"class_map {path}: {type(error).__name__} {error}; write JSON "
+            '{"folder": "class_id"} or CSV with the columns folder,class_id'
+        ) from None
+    return classes
+
+
+def mapped_class(class_ids: Sequence[str], wanted: Sequence[str]) -> str | None:
+    """Return the class of a folder that stands for ``class_ids``: the first that is wanted.
+
+    A folder that stands for several wanted classes counts as the first alone: a classifier that
+    answers with another of them is marked wrong.
+    """
+    return next((class_id for class_id in class_ids if class_id in wanted), None)
+
+
+def mapped_classes(class_map: ClassMap, wanted: Sequence[str]) -> set[str]:
+    """Return the classes that folders count as: the classes of the set."""
+    found = {mapped_class(class_ids, wanted) for class_ids in class_map.values()}
+    return {class_id for class_id in found if class_id is not None}
+
+
+def root_prefixes(roots: Sequence[Path]) -> list[str]:
+    """Return what tells the images of several roots apart; nothing if there is one root."""
+    if len(roots) == 1:
+        return [""]
+    names = [root.name for root in roots]
+    if len(set(names)) < len(names):
+        names = [f"{number}-{name}" for number, name in enumerate(names)]
+    return names
+
+
+def class_folders(
+    roots: Sequence[Path],
+    layout: str,
+    class_ids: Sequence[str],
+    class_map: ClassMap | None = None,
+    corruptions: Sequence[tuple[str, int]] = (),
+) -> list[ClassFolder]:
+    """Return the folders of a set, by root and class; they need not exist.
+
+    Args:
+        roots: Where the set lies; several make one set together.
+        layout: One of ``LAYOUTS``.
+        class_ids: The classes of the set.
+        class_map: Class folders only: classes of each folder, whose names are then no class
+            identifiers. The first that is one of ``class_ids`` counts.
+        corruptions: Corruption folders only: names and severities that are taken.
+
+    Raises:
+        CapsynthError: If the layout is unknown, or index folders are asked for a class that
+            ImageNet does not have.
+    """
+    check_name("layout", layout, LAYOUTS)
+    found: list[ClassFolder] = []
+    for root, prefix in zip(roots, root_prefixes(roots), strict=True):
+        start = f"{prefix}/" if prefix else ""
+        if layout == CORRUPTION_FOLDERS:
+            # The published set comes in several archives: each root has some of the corruptions.
+            for name, severity in corruptions:
+                for class_id in class_ids:
+                    folder = f"{name.replace('-', '_')}/{severity}/{class_id}"
+                    found.append(
+                        ClassFolder(
+                            class_id, root / folder, start + folder, "", f"{name}-{severity}"
+                        )
+                    )
+            continue
+        for class_id, folder in _folder_names(layout, class_ids, class_map):
+            found.append(ClassFolder(class_id, root / folder, start + folder, prefix))
+    if layout == CORRUPTION_FOLDERS and len(roots) > 1:
+        present = {f.path.parent for f in found if f.path.parent.is_dir()}
+        held = {f.corruption for f in found if f.path.parent in present}
+        found = [f for f in found if f.path.parent in present or f.corruption not in held]
+    return found
+
+
+def _folder_names(
+    layout: str, class_ids: Sequence[str], class_map: ClassMap | None
+) -> list[tuple[str, str]]:
+    """Return class and folder name of the class folders of one root."""
+    if layout == INDEX_FOLDERS:
+        # Folder 10 is class 10 in WordNet order, not the third after 0 and 1 as strings sort.
+        indices = {name: index for index, name in enumerate(wordnet_ids())}
+        for class_id in class_ids:
+            if class_id not in indices:
+                raise CapsynthError(
+                    f"index-folders: {class_id!r} is no class of ImageNet, whose indices name the "
+                    "folders; use class-folders with a class_map"
+                )
+        return [(class_id, str(indices[class_id])) for class_id in class_ids]
+    if class_map is not None:
+        pairs = [(mapped_class(ids, class_ids), folder) for folder, ids in class_map.items()]
+        order = {class_id: place for place, class_id in enumerate(class_ids)}
+        mapped = [(class_id, folder) for class_id, folder in pairs if class_id is not None]
+        return sorted(mapped, key=lambda pair: (order[pair[0]], pair[1]))
+    return [(class_id, class_id) for class_id in class_ids]

@@ -1,0 +1,203 @@
+"""WebDataset tars as a source: ``{key}.jpg|jpeg|png|webp`` beside ``{key}.cls`` or ``{key}.json``.
+
+A tar is read once, from its beginning to its end; what was found in it is kept beside the index, so
+a tar that did not change is never read again, and its images are fetched by their offsets.
+"""
+
+import hashlib
+import json
+import re
+import tarfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from capsynth.datasets.rows import LabelledRow, SourceRow, SourceSettings, class_rows, rows_digest
+from capsynth.errors import CapsynthError
+from capsynth.files import read_json, write_json
+from capsynth.fingerprints import fingerprint
+
+IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")
+_BRACES = re.compile(r"\{([^{}]*)\}")
+_RANGE = re.compile(r"(\d+)\.\.(\d+)")
+
+
+def expand_braces(pattern: str) -> list[str]:
+    """Return the words of a pattern such as ``a-{000..002}.tar`` or ``{train,extra}.tar``."""
+    match = _BRACES.search(pattern)
+    if match is None:
+        return [pattern]
+    span = _RANGE.fullmatch(match[1])
+    if span:
+        first, last = int(span[1]), int(span[2])
+        words = [str(number).zfill(len(span[1])) for number in range(first, last + 1)]
+    else:
+        words = match[1].split(",")
+    rests = expand_braces(pattern[match.end() :])
+    return [f"{pattern[: match.start()]}{word}{rest}" for word in words for rest in rests]
+
+
+def list_tars(path: str) -> dict[str, Path]:
+    """Return the tars of a folder, or of a pattern with ``*``, ``?`` and braces, by their names.
+
+    Raises:
+        CapsynthError: If there are none, or a name of a pattern without wildcards is missing.
+    """
+    if Path(path).is_dir():
+        found = sorted(Path(path).glob("*.tar"))
+    else:
+        found = []
+        for word in expand_braces(path):
+            if not set(word) & set("*?["):
+                found.append(Path(word))
+                continue
+            start = Path(Path(word).anchor or ".")
+            found += sorted(start.glob(str(Path(word).relative_to(Path(word).anchor))))
+    missing = [tar for tar in found if not tar.is_file()]
+    if missing or not found:
+        raise CapsynthError(
+            f"tar {missing[0]} does not exist; mend path"
+            if missing
+            else f"path {path!r} names no tar; give a folder of *.tar files, or a pattern"
+        )
+    return {str(tar): tar for tar in dict.fromkeys(found)}
+
+
+def scan_tar(path: Path, label_key: str | None) -> list[LabelledRow]:
+    """Return the images of a tar, in its order.
+
+    Args:
+        path: The tar, not compressed: a compressed one cannot be read at random.
+        label_key: Key of ``{key}.json`` that holds the label; None reads ``{key}.cls``.
+
+    Raises:
+        CapsynthError: If it is no tar, or an image has no label.
+    """
+    images: dict[str, SourceRow] = {}
+    labels: dict[str, str | int] = {}
+    wanted = "cls" if label_key is None else "json"
+    try:
+        with tarfile.open(path, "r:") as tar:
+            for member in tar:
+                if not member.isfile():
+                    continue
+                folder, _, base = member.name.removeprefix("./").rpartition("/")
+                stem, _, extension = base.partition(".")
+                name = f"{folder}/{stem}" if folder else stem
+                if extension.lower() not in (wanted, *IMAGE_EXTENSIONS):
+                    continue
+                file = tar.extractfile(member)
+                assert file is not None  # it is a regular file
+                data = file.read()
+                if extension.lower() == wanted:
+                    labels[name] = _label(data, label_key, f"{path}: {member.name}")
+                    continue
+                if name in images:
+                    raise CapsynthError(f"{path}: {name!r} has two images; remove one")
+                images[name] = SourceRow(
+                    key=name.replace("/", "_"),
+                    sha256=hashlib.sha256(data).hexdigest(),
+                    file=str(path),
+                    offset=member.offset_data,
+                    size=member.size,
+                )
+    except tarfile.TarError as error:
+        raise CapsynthError(
+            f"{path}: {error}; it is damaged or compressed; fetch it again, or gunzip it"
+        ) from None
+    for name in images:
+        if name not in labels:
+            place = f"{name}.{wanted}"
+            raise CapsynthError(f"{path}: {place} is missing; add it, or set label_key")
+    return [(labels[name], row) for name, row in images.items()]
+
+
+def _label(data: bytes, label_key: str | None, where: str) -> str | int:
+    try:
+        if label_key is None:
+            return data.decode().strip()
+        value = json.loads(data)[label_key]
+    except (KeyError, TypeError, ValueError) as error:
+        raise CapsynthError(f"{where}: no label {label_key!r} ({error}); set label_key") from None
+    return value if isinstance(value, int) else str(value)
+
+
+def _status(tar: Path) -> list[int]:
+    status = tar.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _rows(
+    tars: Mapping[str, Path], label_key: str | None, cache: Path, keep: bool
+) -> Iterator[LabelledRow]:
+    """Yield the images of all tars; tars that are as they were are not read again."""
+    for name, tar in tars.items():
+        kept = cache / f"{fingerprint(name, label_key)}.json"
+        status = _status(tar)
+        known: dict[str, Any] = read_json(kept) if kept.exists() else {}
+        if known.get("status") == status:
+            rows = [
+                (row[0], SourceRow(row[1], row[2], name, row[3], row[4])) for row in known["rows"]
+            ]
+        else:
+            rows = scan_tar(tar, label_key)
+            if keep:
+                plain = [[label, r.key, r.sha256, r.offset, r.size] for label, r in rows]
+                write_json(kept, {"status": status, "rows": plain})
+        yield from rows
+
+
+def scan(
+    settings: SourceSettings, class_ids: Sequence[str], cache: Path
+) -> tuple[dict[str, list[SourceRow]], dict[str, Any]]:
+    """Return the images of each class, and what ``digests`` needs to tell later what changed."""
+    tars = list_tars(settings.path)
+    statuses = {name: _status(tar) for name, tar in tars.items()}
+    rows = class_rows(_rows(tars, settings.label_key, cache, keep=True), class_ids, settings)
+    return rows, {
+        "files": statuses,
+        "digests": {class_id: rows_digest(of_class) for class_id, of_class in rows.items()},
+    }
+
+
+def files_token(settings: SourceSettings, summary: Mapping[str, Any], cache: Path) -> str:
+    """Return a name of the tars that changes with the name, size or time of any of them."""
+    now = {name: _status(tar) for name, tar in list_tars(settings.path).items()}
+    return str(summary["asked"]) if now == summary["files"] else fingerprint(now)
+
+
+def digests(
+    settings: SourceSettings, class_ids: Sequence[str], summary: Mapping[str, Any], cache: Path
+) -> dict[str, str]:
+    """Return a name of the images of each class.
+
+    Tars whose size or time is not as recorded are read; nothing is written.
+    """
+    tars = list_tars(settings.path)
+    if {name: _status(tar) for name, tar in tars.items()} == summary["files"]:
+        return dict(summary["digests"])
+    rows = class_rows(_rows(tars, settings.label_key, cache, keep=False), class_ids, settings)
+    return {class_id: rows_digest(of_class) for class_id, of_class in rows.items()}
+
+
+def open_images(settings: SourceSettings, cache: Path) -> Callable[[SourceRow], bytes]:
+    """Return a function that reads an image by its offset; one tar is kept open at a time."""
+    opened: list[Any] = []
+
+    def read(row: SourceRow) -> bytes:
+        if not opened or opened[0] != row.file:
+            if opened:
+                opened[1].close()
+            opened[:] = [row.file, Path(row.file).open("rb")]
+        opened[1].seek(row.offset)
+        data: bytes = opened[1].read(row.size)
+        if hashlib.sha256(data).hexdigest() != row.sha256:
+            raise CapsynthError(f"{row.file}: {row.key!r} changed while it was packed; run again")
+        return data
+
+    return read
+
+
+def paths(settings: SourceSettings) -> dict[str, Path]:
+    """Return the files that the source lies in, by name."""
+    return list_tars(settings.path)
