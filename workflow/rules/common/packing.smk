@@ -67,3 +67,8 @@ def eval_corruption_flags(wildcards):
     """How the images of an evaluation set are corrupted."""
     eval_set = config["eval_sets"][wildcards.eval_set]
     return flags(corruptions=eval_set["corruptions"], severities=eval_set["severities"])
+
+
+def eval_class_ids(eval_set):
+    """The classes of an evaluation set."""
+    return CLASS_IDS
