@@ -147,7 +147,9 @@ class Learner:
             self._ema = ModelEmaV3(self.model, decay=recipe.ema_decay, use_warmup=True)
         self._scaler = torch.amp.GradScaler(device.type, enabled=recipe.amp == "float16")
         self._mean, self._std = NORMALISATIONS[recipe.normalisation]
-        self.model.train()
+        norm = nn.modules.batchnorm._BatchNorm
+        self._norms = [module for module in self.model.modules() if isinstance(module, norm)]
+        self._mode: tuple[bool, bool] | None = None
         self._shared: nn.Module = self.model
         if processes.count > 1:
             # Statistics of batch norm are each process's own; those of the first are kept.
@@ -232,7 +234,8 @@ class Learner:
         pixels = normalise(x.to(device, non_blocking=True), self._mean, self._std)
         target = target.to(device, non_blocking=True)
         mixed = recipe.mixup > 0 or recipe.cutmix > 0
-        self._set_training(True)
+        # One image has no statistics of its own to speak of, and at 1 x 1 positions none at all.
+        self._set_training(True, norms=len(x) > 1)
         if not mixed and not recipe.bce_loss:
             logits = self._logits(pixels)
             return nn.functional.cross_entropy(
@@ -263,13 +266,17 @@ class Learner:
         In evaluation mode, so that the blank image leaves no trace in a batch norm.
         """
         side = self._recipe.image_size
-        self._set_training(False)
+        self._set_training(False, norms=False)
         return self._logits(torch.zeros(1, 3, side, side, device=self._processes.device)).sum() * 0
 
-    def _set_training(self, on: bool) -> None:
+    def _set_training(self, on: bool, norms: bool) -> None:
+        """Put the model, and its batch norms apart, into training or evaluation mode."""
         # Walking through all modules costs as much as a small layer: only where it changes.
-        if self.model.training != on:
+        if (on, norms) != self._mode:
+            self._mode = on, norms
             self._shared.train(on)
+            for norm in self._norms:
+                norm.train(norms)
 
 
 def _collate(samples: list[tuple[Tensor, int, str]]) -> tuple[Tensor, Tensor, list[str]] | None:

@@ -91,11 +91,30 @@ def random_crop(
     return centre_square(width, height)
 
 
-def centre_square(width: int, height: int, share: float = 1.0) -> Box:
-    """Return a square in the middle of an image; its side is a share of the short side."""
-    side = max(1, round(share * min(width, height)))
+def centre_square(width: int, height: int) -> Box:
+    """Return the largest square in the middle of an image."""
+    side = min(width, height)
     left, upper = (width - side) // 2, (height - side) // 2
     return left, upper, left + side, upper + side
+
+
+def evaluation_box(
+    width: int, height: int, size: int, crop: float
+) -> tuple[float, float, float, float]:
+    """Return the square that evaluation keeps, in pixels of the image and fractions of them.
+
+    It is what torchvision's Resize to ``size / crop`` and CenterCrop to ``size`` leave of an
+    image, as timm evaluates, rounded as they round: one resampling of it gives their pixels.
+    """
+    short = min(width, height)
+    resized = math.floor(size / crop)
+    bounds = []
+    for side in (width, height):
+        length = resized if side == short else int(resized * side / short)
+        start = round((length - size) / 2)
+        bounds.append((start * side / length, min(float(side), (start + size) * side / length)))
+    (left, right), (upper, lower) = bounds
+    return left, upper, right, lower
 
 
 def to_pixels(image: Image.Image) -> torch.Tensor:
@@ -245,7 +264,7 @@ def evaluation_transform(preprocessing: Preprocessing) -> Transform:
     def transform(image: Image.Image, rng: random.Random | None) -> torch.Tensor:
         if preprocessing.resize == "squash":
             return to_pixels(image.resize(size, resampling))
-        box = centre_square(*image.size, preprocessing.crop)
+        box = evaluation_box(*image.size, preprocessing.size, preprocessing.crop)
         return to_pixels(image.resize(size, resampling, box))
 
     return transform
