@@ -193,9 +193,9 @@ PRESETS: Mapping[str, Preset] = {
             "same learning rate; float32"
         ),
         unknown=(
-            "the scores; network.py, where the release defines its ResNet-50, could not be read; the "
-            "release makes a new optimizer every epoch, which forgets the momentum, this project "
-            "does not"
+            "the scores; network.py, where the release defines its ResNet-50, could not be read; "
+            "the release makes a new optimizer every epoch, which forgets the momentum, this "
+            "project does not"
         ),
     ),
     "paper-imagenet1k": Preset(
