@@ -156,7 +156,7 @@ class Learner:
             self._shared = nn.parallel.DistributedDataParallel(
                 self.model,
                 device_ids=[device.index] if device.type == "cuda" else None,
-                broadcast_buffers=False,
+                forward_sync_buffers=False,
             )
         self._forward: Callable[[Tensor], Tensor] = self._shared
         if recipe.compile:
