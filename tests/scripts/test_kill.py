@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from capsynth.configuration import complete_recipe
 from capsynth.files import dump_json
 
 pytestmark = pytest.mark.slow
@@ -146,7 +147,7 @@ def training(shards: Path) -> Stage:
         "flip": 0.5,
     }
     flags = {
-        "recipe": dump_json(recipe),
+        "recipe": dump_json(complete_recipe(recipe)),
         "class-ids": ["bat", "car"],
         "seed": 0,
         "folders": shards,

@@ -14,6 +14,7 @@ import pack_real
 import train_classifier
 import write_prompts
 from capsynth import captioners, generation, training
+from capsynth.configuration import complete_recipe
 from capsynth.errors import CapsynthError
 from capsynth.files import dump_json, read_json, read_json_lines
 from capsynth.predictions import read_predictions
@@ -28,7 +29,7 @@ RECIPE = {
     "optimizer": "adamw",
     "learning_rate": 1e-3,
     "weight_decay": 0.05,
-    "warmup_epochs": 1,
+    "warmup_epochs": 0,
     "label_smoothing": 0.1,
     "crop_scale": [0.6, 1.0],
     "flip": 0.5,
@@ -197,7 +198,7 @@ def prompt(output: Path, images: int = 5) -> Path:
 def train(shards: Path, checkpoint: Path, seed: int = 0, **changes: object) -> None:
     train_classifier.main(
         words(
-            recipe=dump_json({**RECIPE, **changes}),
+            recipe=dump_json(complete_recipe({**RECIPE, **changes})),
             class_ids=["bat", "car"],
             seed=seed,
             folders=shards,

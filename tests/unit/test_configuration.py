@@ -22,6 +22,7 @@ from capsynth.configuration import (
     as_yaml_number,
     class_table,
     complete,
+    complete_recipe,
     load_schema,
     template_problems,
     unused,
@@ -34,6 +35,7 @@ from capsynth.datasets.sources import SOURCES
 from capsynth.errors import CapsynthError
 from capsynth.files import dump_json
 from capsynth.prompting import CLASSLESS_POLICIES, STRATEGIES, templates_of
+from capsynth.recipes import PRESETS
 
 ROOT = Path(__file__).resolve().parents[2]
 # config/pretrain.yaml is how the embedded models are made, not an experiment; sweeps are checked in
@@ -152,8 +154,50 @@ variants:
 training_sets:
   half+told: { real: 0.5, variants: [told] }
   many: { variants: [many] }
+  some: { real: 0.1, variants: { told: 0.25 } }
 recipes:
   plain: { model: resnet50 }
+  known: { base: paper-subset, batch_size: 512, gpus: 4 }
+  full:
+    model: resnet50
+    image_size: 160
+    eval_image_size: 224
+    eval_resize: center
+    eval_crop: 0.95
+    interpolation: bicubic
+    normalisation: imagenet
+    epochs: 100
+    steps: 50000
+    batch_size: 256
+    gpus: 2
+    workers: 4
+    optimizer: momentum
+    momentum: 0.95
+    learning_rate: 0.2
+    weight_decay: 1.0e-4
+    decay_all: true
+    schedule: multistep
+    milestones: [30, 60, 90]
+    decay_rate: 0.2
+    warmup_epochs: 5
+    label_smoothing: 0.1
+    crop_scale: [0.2, 1]
+    crop_ratio: [0.5, 2]
+    flip: 0.4
+    color_jitter: 0.3
+    auto_augment: rand-m6-mstd0.5-inc1
+    random_erasing: 0.25
+    mixup: 0.1
+    cutmix: 1
+    bce_loss: true
+    drop_path: 0.05
+    dropout: 0.1
+    ema_decay: 0.999
+    clip_grad: 1
+    amp: bfloat16
+    compile: true
+    save_steps: 1000
+  curved: { model: resnet50, min_learning_rate: 1.0e-5 }
 report:
   in_distribution: photos-val
   comparisons: [[half+told, many]]
@@ -444,6 +488,45 @@ def test_corruptions_have_the_library_and_size_that_suit_their_images() -> None:
     config = with_change(folder_config(), "eval_sets/stored", stored)
     assert filled(config, "stored") == [None, None, every, [3]]
     assert filled(folder_config(), "photos-val") == [None, None, [], []]
+
+
+def test_variants_of_a_training_set_become_a_mapping_of_shares() -> None:
+    sets = complete(folder_config())["training_sets"]
+    assert sets["many"]["variants"] == {"many": 1.0}
+    assert sets["some"]["variants"] == {"told": 0.25}
+
+
+def test_a_recipe_takes_over_what_it_leaves_to_its_preset() -> None:
+    config = with_change(folder_config(), "recipes/cosine", {"base": "paper-subset"})
+    config["recipes"]["cosine"]["schedule"] = "cosine"
+    recipes = complete(config)["recipes"]
+    preset = PRESETS["paper-subset"].values
+    changed = {"batch_size": 512, "gpus": 4, "base": "paper-subset"}
+    assert recipes["known"] == {**recipes["known"], **preset, **changed}
+    # What the preset says of the multistep schedule is void with another one.
+    assert recipes["cosine"]["milestones"] == []
+    assert recipes["cosine"]["decay_rate"] is None
+
+
+def test_every_preset_is_complete_by_itself_and_known_to_the_schema() -> None:
+    known = load_schema()["$defs"]["recipe"]["properties"]
+    assert [*PRESETS, None] == known["base"]["enum"]
+    for name, preset in PRESETS.items():
+        recipe = complete_recipe({"base": name})
+        assert {k: v for k, v in recipe.items() if k in preset.values} == preset.values
+        assert recipe.keys() | {"base"} == known.keys()
+    with pytest.raises(CapsynthError, match=r"epoch is not a key; did you mean epochs\?"):
+        complete_recipe({"base": "cpu-tiny", "epoch": 3})
+
+
+def test_the_default_experiment_writes_out_the_preset_of_its_recipe() -> None:
+    recipe = complete(default_config())["recipes"]["cpu-tiny"]
+    assert {**recipe, "base": None} == {**complete_recipe({"base": "cpu-tiny"}), "base": None}
+
+
+def test_a_bare_off_means_off() -> None:
+    config = with_change(folder_config(), "recipes/plain/amp", yaml.safe_load("off"))
+    assert complete(config)["recipes"]["plain"]["amp"] == "off"
 
 
 def test_a_variant_takes_over_what_it_leaves_to_its_generator() -> None:
@@ -854,6 +937,64 @@ MISTAKES: dict[str, tuple[Change, str, str]] = {
         setting("recipes/cpu-tiny/warmup_epochs", 16),
         "recipes.cpu-tiny.warmup_epochs: 16",
         "must be fewer than epochs, which is 16",
+    ),
+    "milestone beyond the training": (
+        setting(
+            "recipes/mine",
+            {"model": "m", "schedule": "multistep", "milestones": [3, 30], "epochs": 30},
+        ),
+        "recipes.mine.milestones: 30 must be below epochs",
+        "which is 30",
+    ),
+    "milestones of another schedule": (
+        setting("recipes/cpu-tiny/milestones", [3]),
+        "recipes.cpu-tiny.milestones: does not apply",
+        "Only the schedule multistep has milestones.",
+    ),
+    "multistep without milestones": (
+        setting("recipes/cpu-tiny/schedule", "multistep"),
+        "recipes.cpu-tiny.milestones is missing",
+        "Epochs at which the rate is lowered",
+    ),
+    "lowest rate of another schedule": (
+        setting("recipes/mine", {"base": "paper-subset", "min_learning_rate": 0.01}),
+        "recipes.mine.min_learning_rate: does not apply",
+        "Only the schedule cosine has a lowest learning rate.",
+    ),
+    "lowest rate above the highest": (
+        setting("recipes/cpu-tiny/min_learning_rate", 1),
+        "recipes.cpu-tiny.min_learning_rate: 1 must not be above learning_rate",
+        "0.002",
+    ),
+    "crop of squashed images": (
+        setting("recipes/mine", {"base": "paper-subset", "eval_crop": 0.9}),
+        "recipes.mine.eval_crop: does not apply",
+        "squash takes the whole image.",
+    ),
+    "recipe without a model": (
+        setting("recipes/mine", {"epochs": 3}),
+        "recipes.mine.model is missing",
+        "Name of a timm architecture",
+    ),
+    "unknown preset": (
+        setting("recipes/mine", {"base": "timm-a4"}),
+        "recipes.mine.base: 'timm-a4' is not known",
+        "did you mean 'timm-a3'?",
+    ),
+    "more processes than images in a step": (
+        setting("recipes/cpu-tiny/gpus", 64),
+        "recipes.cpu-tiny.gpus: 64 processes cannot share a batch of 32",
+        "use fewer",
+    ),
+    "share of an unknown variant": (
+        setting("training_sets/caption/variants", {"captoin": 0.5}),
+        "training_sets.caption.variants.captoin: 'captoin' is not one of the variants",
+        "did you mean 'caption'?",
+    ),
+    "share above one": (
+        setting("training_sets/caption/variants", {"caption": 1.5}),
+        "training_sets.caption.variants.caption: 1.5 is too large",
+        "use at most 1",
     ),
     "crop scale turned round": (
         setting("recipes/cpu-tiny/crop_scale", [1, 0.5]),

@@ -24,7 +24,8 @@ rule evaluate_classifier:
         mem_mb=2000,
     params:
         name=run_name,
+        classes=eval_mask_flags,
     shell:
         "python {input.warm:q} run {input.script:q} --name {params.name:q}"
         " --checkpoint {input.checkpoint:q} --tar {input.tar:q} --manifest {input.manifest:q}"
-        " --threads {threads} --output {output.predictions:q} 2> {log:q}"
+        " {params.classes} --threads {threads} --output {output.predictions:q} 2> {log:q}"

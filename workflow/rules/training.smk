@@ -16,14 +16,16 @@ rule train_classifier:
         "results/benchmarks/train_classifier/{dataset}/{training_set}/{recipe}/seed{seed}.tsv"
     conda:
         "../../envs/models.yaml"
-    threads: 1
+    threads: training_threads
     resources:
-        mem_mb=2000,
+        mem_mb=training_mem_mb,
+        gpu=training_gpus,
     params:
-        recipe=lambda wildcards: dump_json(config["recipes"][wildcards.recipe]),
+        launcher=training_launcher,
+        recipe=training_recipe,
         sources=training_flags,
     shell:
-        "python {input.warm:q} run {input.script:q} --recipe {params.recipe:q}"
+        "{params.launcher} {input.script:q} --recipe {params.recipe:q}"
         " --seed {wildcards.seed} {params.sources}"
         " --threads {threads} --checkpoint {output.checkpoint:q} --history {output.history:q}"
         " 2> {log:q}"

@@ -17,6 +17,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--tar", type=Path, required=True)
     parser.add_argument("--manifest", type=Path, required=True)
+    parser.add_argument("--class-ids", nargs="+", help="that may be answered; default: all")
     parser.add_argument("--batch-size", type=int, default=100)
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--threads", type=int, required=True)
@@ -28,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.checkpoint,
         args.tar,
         args.manifest,
+        args.class_ids,
         args.batch_size,
         args.workers,
         args.output,

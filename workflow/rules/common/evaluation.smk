@@ -6,3 +6,9 @@ def run_name(wildcards):
     names = ("dataset", "training_set", "recipe", "eval_set")
     values = {name: getattr(wildcards, name) for name in names}
     return dump_json({**values, "seed": int(wildcards.seed)})
+
+
+def eval_mask_flags(wildcards):
+    """The classes that may be answered, where they are not all."""
+    class_ids = eval_class_ids(wildcards.eval_set)
+    return flags(class_ids=class_ids) if class_ids != CLASS_IDS else ""

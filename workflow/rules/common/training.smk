@@ -5,7 +5,8 @@ def training_folders(training_set):
     """The folders of shards that a training set reads, and the fraction it takes of each."""
     parts = config["training_sets"][training_set]
     folders = {f"results/{DATASET}/real": parts["real"]} if parts["real"] > 0 else {}
-    return folders | {f"results/{DATASET}/images/{v}": 1.0 for v in parts["variants"]}
+    variants = parts["variants"].items()
+    return folders | {f"results/{DATASET}/images/{name}": share for name, share in variants}
 
 
 def training_manifests(wildcards):
@@ -29,3 +30,35 @@ def training_flags(wildcards):
         fractions=list(folders.values()),
         shards=SHARDS,
     )
+
+
+def training_recipe(wildcards):
+    """The settings of a recipe as one JSON value; those of its preset are in it."""
+    recipe = config["recipes"][wildcards.recipe]
+    return dump_json({name: value for name, value in recipe.items() if name != "base"})
+
+
+def training_launcher(wildcards, input):
+    """What starts the script: one process warm, several through torchrun."""
+    gpus = config["recipes"][wildcards.recipe]["gpus"]
+    if gpus == 1:
+        return f"python {shlex.quote(str(input.warm))} run"
+    return f"torchrun --standalone --nproc-per-node {gpus}"
+
+
+def training_threads(wildcards):
+    """One thread for each process that computes or reads."""
+    recipe = config["recipes"][wildcards.recipe]
+    return recipe["gpus"] * max(1, recipe["workers"])
+
+
+def training_mem_mb(wildcards):
+    """Memory for each process that computes, and for each that reads."""
+    recipe = config["recipes"][wildcards.recipe]
+    return recipe["gpus"] * (2000 + 1000 * recipe["workers"])
+
+
+def training_gpus(wildcards):
+    """GPUs that must be there: several processes need one each, one process takes what it finds."""
+    gpus = config["recipes"][wildcards.recipe]["gpus"]
+    return gpus if gpus > 1 else 0

@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -10,6 +11,7 @@ from safetensors.torch import save_file
 
 from capsynth.errors import CapsynthError
 from capsynth.files import atomic_path, dump_json
+from capsynth.transforms import Preprocessing
 
 
 @dataclass(frozen=True)
@@ -18,22 +20,33 @@ class ClassifierCard:
 
     Attributes:
         model: timm architecture.
-        image_size: Side of the square input, pixels.
+        image_size: Side of the square input in training, pixels.
+        preprocessing: What evaluation does to an image.
         class_ids: Classes in the order of the outputs.
         fingerprint: Fingerprint of training set, recipe and seed.
     """
 
     model: str
     image_size: int
+    preprocessing: Preprocessing
     class_ids: tuple[str, ...]
     fingerprint: str
 
 
-def build_classifier(model: str, classes: int) -> torch.nn.Module:
-    """Return an untrained timm model with ``classes`` outputs.
+def build_classifier(
+    model: str, classes: int, image_size: int, dropout: float = 0.0, drop_path: float = 0.0
+) -> torch.nn.Module:
+    """Return an untrained timm model.
+
+    Args:
+        model: Name of an architecture.
+        classes: Number of outputs.
+        image_size: Side of the input, pixels; decides the shape of models whose input is fixed.
+        dropout: Probability of dropout before the last layer.
+        drop_path: Probability of stochastic depth.
 
     Raises:
-        CapsynthError: If timm has no such architecture.
+        CapsynthError: If timm has no such architecture, or it has no dropout or stochastic depth.
     """
     import timm
 
@@ -41,8 +54,31 @@ def build_classifier(model: str, classes: int) -> torch.nn.Module:
         near = timm.list_models(f"*{model.split('_')[0]}*")[:5]
         hint = f"; similar: {', '.join(near)}" if near else ""
         raise CapsynthError(f"recipe model {model!r} is not a timm architecture{hint}")
-    built: torch.nn.Module = timm.create_model(model, pretrained=False, num_classes=classes)
+    options: dict[str, float] = {}
+    if has_fixed_size(model):
+        options["img_size"] = image_size
+    if dropout > 0:
+        options["drop_rate"] = dropout
+    if drop_path > 0:
+        options["drop_path_rate"] = drop_path
+    try:
+        built: torch.nn.Module = timm.create_model(
+            model, pretrained=False, num_classes=classes, **options
+        )
+    except TypeError as error:
+        raise CapsynthError(
+            f"recipe model {model!r} cannot be built with {options}: {error}; set what it does not "
+            "take to 0"
+        ) from error
     return built
+
+
+def has_fixed_size(model: str) -> bool:
+    """Return whether a timm architecture takes images of one size only, as most ViTs do."""
+    import timm
+
+    config = timm.get_pretrained_cfg(model)
+    return config is not None and bool(config.fixed_input_size)
 
 
 def save_classifier(path: Path, model: torch.nn.Module, card: ClassifierCard) -> None:
@@ -55,8 +91,20 @@ def save_classifier(path: Path, model: torch.nn.Module, card: ClassifierCard) ->
 def load_classifier(path: Path) -> tuple[torch.nn.Module, ClassifierCard]:
     """Read a classifier, ready to evaluate."""
     with safe_open(path, framework="pt") as file:
-        card = ClassifierCard(**json.loads(file.metadata()["card"]))
+        card = _card_from(json.loads(file.metadata()["card"]))
         tensors = {name: file.get_tensor(name) for name in file.keys()}
-    model = build_classifier(card.model, len(card.class_ids))
+    model = build_classifier(card.model, len(card.class_ids), card.image_size)
     model.load_state_dict(tensors)
     return model.eval(), card
+
+
+def _card_from(value: dict[str, Any]) -> ClassifierCard:
+    preprocessing = value["preprocessing"]
+    channels = {name: tuple(preprocessing[name]) for name in ("mean", "std")}
+    return ClassifierCard(
+        model=value["model"],
+        image_size=value["image_size"],
+        preprocessing=Preprocessing(**{**preprocessing, **channels}),
+        class_ids=tuple(value["class_ids"]),
+        fingerprint=value["fingerprint"],
+    )

@@ -20,6 +20,7 @@ from capsynth import classes as class_sources
 from capsynth.classes import ClassInfo
 from capsynth.datasets.imagenet import SUBSETS
 from capsynth.errors import CapsynthError
+from capsynth.recipes import with_preset
 
 SCHEMA_PATH = Path(__file__).resolve().parents[2] / "schemas" / "config.schema.yaml"
 
@@ -99,15 +100,16 @@ def complete(config: Mapping[str, Any]) -> dict[str, Any]:
 
     Every key of the schema is present in the copy; a key that does not apply is None, as if it had
     been left out. What a variant leaves to its generator, or an evaluation set to the data set, is
-    filled in from there. Equal configurations give equal copies: a whole number given for a real
-    one becomes a float, and the other way round.
+    filled in from there, and so is what a recipe leaves to its preset. Variants of a training set
+    become a mapping of shares. Equal configurations give equal copies: a whole number given for a
+    real one becomes a float, and the other way round.
 
     Raises:
         CapsynthError: If anything is wrong; its message lists all problems, one line each.
     """
     schema = load_schema()
     problems: list[str] = []
-    plain = _normalise(config, schema, (), problems)
+    plain = _with_presets(_normalise(config, schema, (), problems))
     errors = Draft202012Validator(schema).iter_errors(plain)
     problems += [line for error in errors for line in _explain(error, plain)]
     problems += _check_references(plain)
@@ -122,11 +124,35 @@ def complete(config: Mapping[str, Any]) -> dict[str, Any]:
         generator = filled["generators"][variant["generator"]]
         inherited = {key: generator[key] for key in OVERRIDES if variant[key] is None}
         variant.update(inherited)
+    for mix in filled["training_sets"].values():
+        if isinstance(mix["variants"], list):
+            mix["variants"] = dict.fromkeys(mix["variants"], 1.0)
     for eval_set in filled["eval_sets"].values():
         if eval_set["source"] == "openmoji" and eval_set["context_bias"] is None:
             eval_set["context_bias"] = filled["dataset"]["context_bias"]
         _fill_corruptions(eval_set)
     return filled
+
+
+def complete_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Return one recipe as ``complete`` fills it in, without its ``base``: what a job is told.
+
+    Raises:
+        CapsynthError: If anything is wrong, as in ``complete``.
+    """
+    config = {"recipes": {"recipe": recipe}}
+    schema = load_schema()
+    problems: list[str] = []
+    plain = _with_presets(_normalise(config, schema, (), problems))
+    part = {**schema["properties"]["recipes"], "$defs": schema["$defs"]}
+    for error in Draft202012Validator(part).iter_errors(plain["recipes"]):
+        error.path.appendleft("recipes")
+        problems += _explain(error, plain)
+    problems += _check_recipe("recipes.recipe", plain["recipes"]["recipe"])
+    if problems:
+        raise CapsynthError("; ".join(dict.fromkeys(problems)))
+    filled = _fill(plain["recipes"]["recipe"], _schema_at(("recipes", "recipe")))
+    return {key: value for key, value in filled.items() if key != "base"}
 
 
 def _fill_corruptions(eval_set: dict[str, Any]) -> None:
@@ -209,6 +235,16 @@ def unused(config: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _with_presets(config: Any) -> Any:
+    """Return ``config`` with the values of their presets in the recipes that name one."""
+    recipes = _section(config, "recipes")
+    merged = {
+        name: with_preset(recipe) if isinstance(recipe, dict) else recipe
+        for name, recipe in recipes.items()
+    }
+    return {**config, "recipes": merged} if merged else config
+
+
 def _resolve(schema: Schema) -> Schema:
     """Return ``schema`` with its ``$ref`` replaced by what it points to; keys beside it win."""
     if "$ref" not in schema:
@@ -256,6 +292,8 @@ def _normalise(value: Any, schema: Schema, path: KeyPath, problems: list[str]) -
             _normalise(item, _child(schema, index), (*path, index), problems)
             for index, item in enumerate(value)
         ]
+    if value is False and "off" in schema.get("enum", ()):
+        return "off"  # what YAML 1.1 reads in a bare off
     if isinstance(value, float) and not math.isfinite(value):
         problems.append(f"{_name(path)}: {value} is not a finite number; write one")
     elif isinstance(value, int | float) and not isinstance(value, bool):
@@ -502,6 +540,8 @@ def _references(config: Any) -> Iterator[tuple[KeyPath, Any, str]]:
     for name, mix in _entries(config, "training_sets"):
         for index, variant_name in enumerate(_list(mix, "variants")):
             yield ("training_sets", name, "variants", index), variant_name, "variants"
+        for variant_name in _section(mix, "variants"):
+            yield ("training_sets", name, "variants", variant_name), variant_name, "variants"
     report = _section(config, "report")
     if "in_distribution" in report:
         yield ("report", "in_distribution"), report["in_distribution"], "eval_sets"
@@ -545,7 +585,7 @@ def _check_values(config: Any) -> Iterator[str]:
                 "one folder; rename one"
             )
     for name, mix in _entries(config, "training_sets"):
-        if mix.get("real", 0) == 0 and mix.get("variants", []) == []:
+        if mix.get("real", 0) == 0 and mix.get("variants", []) in ([], {}):
             yield (
                 f"training_sets.{name}: holds no images; give real a share above 0 or name variants"
             )
@@ -683,15 +723,27 @@ def _check_eval_set(where: str, entry: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _check_recipe(where: str, recipe: Mapping[str, Any]) -> Iterator[str]:
-    warmup = recipe.get("warmup_epochs", 0)
-    epochs = recipe.get("epochs", _schema_at(("recipes", "any", "epochs"))["default"])
+    def given(key: str) -> Any:
+        return recipe.get(key, _schema_at(("recipes", "any", key))["default"])
+
+    warmup, epochs = given("warmup_epochs"), given("epochs")
     if isinstance(warmup, int) and isinstance(epochs, int) and warmup >= epochs > 0:
         yield f"{where}.warmup_epochs: {warmup} must be fewer than epochs, which is {epochs}"
-    crop = recipe.get("crop_scale")
-    if isinstance(crop, list) and len(crop) == 2 and all(isinstance(x, float) for x in crop):
-        low, high = crop
-        if low > high:
-            yield f"{where}.crop_scale: least before greatest; write [{high:g}, {low:g}]"
+    for milestone in _list(recipe, "milestones"):
+        if isinstance(milestone, int) and isinstance(epochs, int) and milestone >= epochs:
+            yield f"{where}.milestones: {milestone} must be below epochs, which is {epochs}"
+    for key in ("crop_scale", "crop_ratio"):
+        pair = recipe.get(key)
+        if isinstance(pair, list) and len(pair) == 2 and all(isinstance(x, float) for x in pair):
+            low, high = pair
+            if low > high:
+                yield f"{where}.{key}: least before greatest; write [{high:g}, {low:g}]"
+    low, high = given("min_learning_rate"), recipe.get("learning_rate")
+    if isinstance(low, float) and isinstance(high, float) and low > high:
+        yield f"{where}.min_learning_rate: {low:g} must not be above learning_rate, {high:g}"
+    gpus, batch_size = given("gpus"), given("batch_size")
+    if isinstance(gpus, int) and isinstance(batch_size, int) and gpus > batch_size:
+        yield f"{where}.gpus: {gpus} processes cannot share a batch of {batch_size}; use fewer"
 
 
 def template_problems(template: str, strategy: str) -> list[str]:

@@ -1,10 +1,11 @@
 """Evaluating a classifier: one row of probabilities an image."""
 
-import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader
 
@@ -15,9 +16,7 @@ from capsynth.fingerprints import file_digest, fingerprint
 from capsynth.predictions import write_predictions
 from capsynth.progress import Progress
 from capsynth.shards import read_manifest, usable
-from capsynth.transforms import evaluation_transform, normalise
-
-log = logging.getLogger(__name__)
+from capsynth.transforms import Preprocessing, evaluation_transform, normalise
 
 
 @dataclass(frozen=True)
@@ -31,11 +30,75 @@ class RunName:
     eval_set: str
 
 
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What a classifier said about n images.
+
+    Attributes:
+        keys: Key of every image, n of them.
+        targets: Class index of every image in the evaluation set, shape (n,).
+        probabilities: Shape (n, classes), float32.
+    """
+
+    keys: list[str]
+    targets: npt.NDArray[np.int64]
+    probabilities: npt.NDArray[np.float32]
+
+
+def classify(
+    model: torch.nn.Module,
+    preprocessing: Preprocessing,
+    tar: Path,
+    manifest: Path,
+    batch_size: int,
+    workers: int,
+    outputs: Sequence[int] | None = None,
+    title: str = "evaluate",
+) -> Answers:
+    """Return a classifier's probabilities for every image of a shard, computed in float32.
+
+    Args:
+        model: Any model with one logit a class.
+        preprocessing: What is done to an image first.
+        tar: The images.
+        manifest: Its manifest.
+        batch_size: Images a forward pass.
+        workers: Processes that read images; 0 reads in this one.
+        outputs: Logits that take part, in this order; None for all.
+        title: What progress is shown under.
+    """
+    images = ShardedImages([(tar, manifest, 1.0)], evaluation_transform(preprocessing))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model.to(device).eval()
+    keys: list[str] = []
+    targets, probabilities = [], []
+    loader = DataLoader(
+        images,
+        batch_size=batch_size,
+        num_workers=workers,
+        # The transform is a function inside a function: only forked workers have it.
+        multiprocessing_context="fork" if workers else None,
+    )
+    with Progress(title, len(images), "image") as progress:
+        for x, target, key in loader:
+            pixels = normalise(x.to(device), preprocessing.mean, preprocessing.std)
+            with torch.inference_mode():
+                logits = model(pixels).float()
+                if outputs is not None:
+                    logits = logits[:, list(outputs)]
+                probabilities.append(logits.softmax(dim=1).cpu().numpy())
+            targets.append(target.numpy())
+            keys += key
+            progress.advance(len(x))
+    return Answers(keys, np.concatenate(targets), np.concatenate(probabilities))
+
+
 def evaluate_classifier(
     name: RunName,
     checkpoint: Path,
     tar: Path,
     manifest: Path,
+    class_ids: Sequence[str] | None,
     batch_size: int,
     workers: int,
     output: Path,
@@ -44,45 +107,40 @@ def evaluate_classifier(
 
     Args:
         name: Names that the predictions carry.
-        checkpoint: The classifier.
+        checkpoint: The classifier; its card says how images are prepared for it.
         tar: The evaluation set.
-        manifest: Its manifest.
+        manifest: Its manifest; class indices are those of the classifier.
+        class_ids: Classes that may be answered, in the classifier's order; None for all of the
+            classifier's. The probabilities are those of these classes alone.
         batch_size: Images a forward pass.
         workers: Processes that read images; 0 reads in this one.
         output: The predictions, see ``predictions.write_predictions``.
 
     Raises:
-        CapsynthError: If the evaluation set has a class that the classifier does not know, or
-            knows under another index.
+        CapsynthError: If a class is not the classifier's, or has another index there, or if the
+            evaluation set has images of a class that may not be answered.
     """
     model, card = load_classifier(checkpoint)
-    for record in usable(read_manifest(manifest)):
-        expected = dict(enumerate(card.class_ids)).get(record.class_index)
-        if expected != record.class_id:
-            raise CapsynthError(
-                f"{manifest}: class {record.class_id!r} has index {record.class_index}, which is "
-                f"{expected!r} in {checkpoint}; pack the evaluation set for the same classes"
-            )
-    images = ShardedImages([(tar, manifest, 1.0)], evaluation_transform(card.image_size))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model.to(device)
-    keys: list[str] = []
-    targets, probabilities = [], []
-    loader = DataLoader(images, batch_size=batch_size, num_workers=workers)
-    with Progress(f"evaluate {name.eval_set}", len(images), "image") as progress:
-        for x, target, key in loader:
-            with torch.inference_mode():
-                logits = model(normalise(x.to(device))).float()
-                probabilities.append(logits.softmax(dim=1).cpu().numpy())
-            targets.append(target.numpy())
-            keys += key
-            progress.advance(len(x))
+    mask = _mask(card.class_ids, class_ids, checkpoint)
+    _check_classes(manifest, checkpoint, card.class_ids, mask)
+    whole = mask == list(range(len(card.class_ids)))
+    answers = classify(
+        model,
+        card.preprocessing,
+        tar,
+        manifest,
+        batch_size,
+        workers,
+        None if whole else mask,
+        f"evaluate {name.eval_set}",
+    )
+    position = {index: place for place, index in enumerate(mask)}
     write_predictions(
         output,
-        keys=keys,
-        targets=np.concatenate(targets),
-        probabilities=np.concatenate(probabilities),
-        class_ids=card.class_ids,
+        keys=answers.keys,
+        targets=np.array([position[int(target)] for target in answers.targets]),
+        probabilities=answers.probabilities,
+        class_ids=[card.class_ids[index] for index in mask],
         dataset=name.dataset,
         training_set=name.training_set,
         recipe=name.recipe,
@@ -90,3 +148,43 @@ def evaluate_classifier(
         eval_set=name.eval_set,
         fingerprint=fingerprint(card.fingerprint, file_digest(manifest)),
     )
+
+
+def _mask(known: Sequence[str], wanted: Sequence[str] | None, checkpoint: Path) -> list[int]:
+    """Return the outputs that belong to the classes ``wanted``.
+
+    Raises:
+        CapsynthError: If a class is unknown, named twice or out of order.
+    """
+    if wanted is None:
+        return list(range(len(known)))
+    index = {class_id: place for place, class_id in enumerate(known)}
+    strange = [class_id for class_id in wanted if class_id not in index]
+    if strange:
+        raise CapsynthError(
+            f"{checkpoint} does not know the classes {', '.join(strange[:5])}"
+            f"{' ...' if len(strange) > 5 else ''}; train on them, or evaluate on others"
+        )
+    mask = [index[class_id] for class_id in wanted]
+    if mask != sorted(set(mask)):
+        raise CapsynthError("--class-ids: name each class once, in the order of the classifier")
+    return mask
+
+
+def _check_classes(
+    manifest: Path, checkpoint: Path, known: Sequence[str], mask: Sequence[int]
+) -> None:
+    allowed = set(mask)
+    for record in usable(read_manifest(manifest)):
+        index = record.class_index
+        expected = known[index] if 0 <= index < len(known) else None
+        if expected != record.class_id:
+            raise CapsynthError(
+                f"{manifest}: class {record.class_id!r} has index {index}, which is "
+                f"{expected!r} in {checkpoint}; pack the evaluation set for the same classes"
+            )
+        if index not in allowed:
+            raise CapsynthError(
+                f"{manifest}: {record.key} is of class {record.class_id!r}, which --class-ids "
+                "leaves out; add the class, or pack the evaluation set without it"
+            )

@@ -1,30 +1,45 @@
 """Training a classifier on a mixture of shards."""
 
+import contextlib
+import itertools
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
-from torch.utils.data import DataLoader
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Sampler, default_collate
 
-from capsynth.classifiers import ClassifierCard, build_classifier, save_classifier
+from capsynth.classifiers import (
+    ClassifierCard,
+    build_classifier,
+    has_fixed_size,
+    save_classifier,
+)
 from capsynth.datasets.images import ShardedImages
+from capsynth.distributed import Processes, joined
+from capsynth.errors import CapsynthError
 from capsynth.files import write_json
 from capsynth.fingerprints import file_digest, files_digest, fingerprint
+from capsynth.mixing import mix, soft_targets
+from capsynth.names import check_name
 from capsynth.progress import Progress
-from capsynth.recipes import Recipe
+from capsynth.recipes import NEUTRAL, NORMALISATIONS, Recipe, learning_rate, total_steps
 from capsynth.resuming import PartialWork
 from capsynth.seeding import derive_seed
 from capsynth.training_state import (
+    load_optimizer_scalars,
     load_optimizer_tensors,
     load_state,
+    optimizer_scalars,
     optimizer_tensors,
     save_state,
 )
-from capsynth.transforms import normalise, training_transform
+from capsynth.transforms import normalise, preprocessing_of, training_transform
 
 log = logging.getLogger(__name__)
 
@@ -44,13 +59,247 @@ class ShardSource:
     fraction: float
 
 
-def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
-    """Return the rate of ``step``: linear warm-up, then half a cosine to zero."""
-    warmup = recipe.warmup_epochs * steps_per_epoch
-    if step < warmup:
-        return recipe.learning_rate * (step + 1) / warmup
-    done = (step - warmup) / max(1, recipe.epochs * steps_per_epoch - warmup)
-    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+class StepBatches(Sampler[list[tuple[int, int]]]):
+    """The images of every step as (epoch, position), those of one process.
+
+    Every epoch has an order of its own; step b of it takes the images b * batch size and on, and
+    of these process r of n takes every n-th, from the r-th. So an epoch shows every image once,
+    with any number of processes; the last step of it may be smaller, and leave a process nothing.
+    """
+
+    def __init__(
+        self, images: int, batch_size: int, seed: int, steps: range, rank: int, count: int
+    ) -> None:
+        """Plan ``steps`` for process ``rank`` of ``count``."""
+        self._images, self._batch_size, self._seed = images, batch_size, seed
+        self._steps, self._rank, self._count = steps, rank, count
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        order: list[int] = []
+        ordered = -1
+        for step in self._steps:
+            epoch, number = divmod(step, math.ceil(self._images / self._batch_size))
+            if epoch != ordered:
+                seed = derive_seed("order", self._seed, epoch)
+                generator = torch.Generator().manual_seed(seed)
+                order, ordered = torch.randperm(self._images, generator=generator).tolist(), epoch
+            batch = order[number * self._batch_size : (number + 1) * self._batch_size]
+            yield [(epoch, position) for position in batch[self._rank :: self._count]]
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+
+def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """Return the optimizer of a recipe.
+
+    Raises:
+        CapsynthError: If timm has none of that name, or it needs more than a gradient, or a GPU or
+            package that is not there.
+    """
+    from timm import optim
+
+    check_name("recipe optimizer", recipe.optimizer, optim.list_optimizers())
+    if optim.get_optimizer_info(recipe.optimizer).second_order:
+        raise CapsynthError(
+            f"recipe optimizer {recipe.optimizer!r} needs second derivatives, which this training "
+            "does not compute; write for example adamw"
+        )
+    try:
+        return optim.create_optimizer_v2(
+            model,
+            opt=recipe.optimizer,
+            lr=recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
+            momentum=recipe.momentum,
+            filter_bias_and_bn=not recipe.decay_all,
+        )
+    except (AssertionError, ImportError) as error:
+        raise CapsynthError(
+            f"recipe optimizer {recipe.optimizer!r} cannot run here ({error}); choose another"
+        ) from error
+
+
+class Learner:
+    """A model in training: everything that one step changes.
+
+    Attributes:
+        model: The model as it is trained.
+    """
+
+    def __init__(self, recipe: Recipe, classes: int, seed: int, processes: Processes) -> None:
+        """Build model, optimizer and what else the recipe asks for."""
+        from timm.utils import ModelEmaV3
+
+        self._recipe, self._classes, self._seed = recipe, classes, seed
+        self._processes = processes
+        device = processes.device
+        torch.manual_seed(derive_seed("init", seed))
+        self.model = build_classifier(
+            recipe.model, classes, recipe.image_size, recipe.dropout, recipe.drop_path
+        ).to(device)
+        if device.type == "cuda":
+            self.model.to(memory_format=torch.channels_last)
+        self._optimizer = build_optimizer(self.model, recipe)
+        self._ema = None
+        if recipe.ema_decay > 0 and processes.first:
+            # The warm-up forgets the random weights of the start, in short trainings too.
+            self._ema = ModelEmaV3(self.model, decay=recipe.ema_decay, use_warmup=True)
+        self._scaler = torch.amp.GradScaler(device.type, enabled=recipe.amp == "float16")
+        self._mean, self._std = NORMALISATIONS[recipe.normalisation]
+        norm = nn.modules.batchnorm._BatchNorm
+        self._norms = [module for module in self.model.modules() if isinstance(module, norm)]
+        self._mode: tuple[bool, bool] | None = None
+        self._shared: nn.Module = self.model
+        if processes.count > 1:
+            # Statistics of batch norm are each process's own; those of the first are kept.
+            self._shared = nn.parallel.DistributedDataParallel(
+                self.model,
+                device_ids=[device.index] if device.type == "cuda" else None,
+                forward_sync_buffers=False,
+            )
+        self._forward: Callable[[Tensor], Tensor] = self._shared
+        if recipe.compile:
+            self._forward = torch.compile(self._shared)
+
+    @property
+    def result(self) -> nn.Module:
+        """The model that is kept: the moving average of the weights, if there is one."""
+        return self.model if self._ema is None else self._ema.module
+
+    def state(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+        """Return all that the next step depends on: groups of tensors, and a JSON value."""
+        groups = {
+            "model": self.model.state_dict(),
+            "optimizer": optimizer_tensors(self._optimizer),
+        }
+        if self._ema is not None:
+            groups["ema"] = self._ema.module.state_dict()
+        scalars = optimizer_scalars(self._optimizer)
+        return groups, {"optimizer": scalars, "scaler": self._scaler.state_dict()}
+
+    def load(self, groups: dict[str, dict[str, Tensor]], value: dict[str, Any]) -> None:
+        """Put back what ``state`` returned."""
+        self.model.load_state_dict(groups["model"])
+        # Not every optimizer has tensors: SGD without momentum has none.
+        load_optimizer_tensors(self._optimizer, groups.get("optimizer", {}))
+        load_optimizer_scalars(self._optimizer, value["optimizer"])
+        if self._ema is not None:
+            self._ema.module.load_state_dict(groups["ema"])
+        self._scaler.load_state_dict(value["scaler"])
+
+    def learn(
+        self, batch: tuple[Tensor, Tensor, list[str]] | None, size: int, rate: float, step: int
+    ) -> Tensor:
+        """Make one step.
+
+        Everything random in it follows from the training seed, the step and the process.
+
+        Args:
+            batch: Pixels, class indices and keys of this process's share; None if it has none.
+            size: Images of this step over all processes.
+            rate: Learning rate.
+            step: Number of the step, from 0.
+
+        Returns:
+            Sum of the losses of this process's images, float64, shape ().
+        """
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate * group.get("lr_scale", 1.0)
+        rank = self._processes.rank
+        # As torch.manual_seed, which looks for devices of every kind and takes ten times as long.
+        torch.default_generator.manual_seed(derive_seed("step", self._seed, step, rank))
+        if self._processes.device.type == "cuda":
+            torch.cuda.manual_seed(derive_seed("step", self._seed, step, rank))
+        if batch is None:
+            mean, images = self._nothing(), 0
+        else:
+            rng = np.random.default_rng(derive_seed("mix", self._seed, step, rank))
+            mean, images = self._loss(batch[0], batch[1], rng), len(batch[0])
+        # The gradient is that of the mean over all processes' images. Every process has the mean
+        # over its own, and gradients are averaged over processes: those of fewer images weigh less.
+        share = images * self._processes.count / size
+        loss = mean if share == 1 else mean * share
+        self._optimizer.zero_grad(set_to_none=True)
+        self._scaler.scale(loss).backward()
+        if self._recipe.clip_grad > 0:
+            self._scaler.unscale_(self._optimizer)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self._recipe.clip_grad)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        if self._ema is not None:
+            self._ema.update(self.model, step + 1)
+        return mean.detach().double() * images
+
+    def _loss(self, x: Tensor, target: Tensor, rng: np.random.Generator) -> Tensor:
+        """Return the mean loss of a batch."""
+        recipe, device = self._recipe, self._processes.device
+        pixels = normalise(x.to(device, non_blocking=True), self._mean, self._std)
+        target = target.to(device, non_blocking=True)
+        mixed = recipe.mixup > 0 or recipe.cutmix > 0
+        # One image has no statistics of its own to speak of, and at 1 x 1 positions none at all.
+        self._set_training(True, norms=len(x) > 1)
+        if not mixed and not recipe.bce_loss:
+            logits = self._logits(pixels)
+            return nn.functional.cross_entropy(
+                logits, target, label_smoothing=recipe.label_smoothing
+            )
+        wanted = soft_targets(target, self._classes, recipe.label_smoothing)
+        pixels, wanted = mix(pixels, wanted, recipe.mixup, recipe.cutmix, rng)
+        logits = self._logits(pixels)
+        if recipe.bce_loss:
+            return nn.functional.binary_cross_entropy_with_logits(logits, wanted)
+        return nn.functional.cross_entropy(logits, wanted)
+
+    def _logits(self, pixels: Tensor) -> Tensor:
+        if self._processes.device.type == "cuda":
+            pixels = pixels.contiguous(memory_format=torch.channels_last)
+        precision: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+        if self._recipe.amp != "off":
+            precision = torch.autocast(
+                self._processes.device.type, getattr(torch, self._recipe.amp)
+            )
+        with precision:
+            logits = self._forward(pixels)
+        return logits.float()
+
+    def _nothing(self) -> Tensor:
+        """Return a loss of zero that takes part in the exchange of gradients.
+
+        In evaluation mode, so that the blank image leaves no trace in a batch norm.
+        """
+        side = self._recipe.image_size
+        self._set_training(False, norms=False)
+        return self._logits(torch.zeros(1, 3, side, side, device=self._processes.device)).sum() * 0
+
+    def _set_training(self, on: bool, norms: bool) -> None:
+        """Put the model, and its batch norms apart, into training or evaluation mode."""
+        # Walking through all modules costs as much as a small layer: only where it changes.
+        if (on, norms) != self._mode:
+            self._mode = on, norms
+            self._shared.train(on)
+            for norm in self._norms:
+                norm.train(norms)
+
+
+def _collate(samples: list[tuple[Tensor, int, str]]) -> tuple[Tensor, Tensor, list[str]] | None:
+    """Return a batch, or None of no samples."""
+    return default_collate(samples) if samples else None
+
+
+def _check_recipe(recipe: Recipe, processes: Processes) -> None:
+    """Raise CapsynthError if this machine, or the model, cannot do what ``recipe`` asks for."""
+    if recipe.gpus != processes.count:
+        raise CapsynthError(
+            f"the recipe asks for {recipe.gpus} processes and {processes.count} run; start the "
+            f"script with torchrun --standalone --nproc-per-node {recipe.gpus}, or change gpus"
+        )
+    if recipe.amp == "float16" and processes.device.type != "cuda":
+        raise CapsynthError("recipe amp float16 needs a GPU; without one write bfloat16 or off")
+    if recipe.test_size != recipe.image_size and has_fixed_size(recipe.model):
+        raise CapsynthError(
+            f"recipe model {recipe.model!r} takes images of one size only; remove eval_image_size"
+        )
 
 
 def train_classifier(
@@ -58,89 +307,127 @@ def train_classifier(
     shards: Sequence[ShardSource],
     class_ids: Sequence[str],
     seed: int,
-    workers: int,
     checkpoint: Path,
     history_path: Path,
 ) -> None:
-    """Train a classifier from scratch, resuming after the last finished epoch.
+    """Train a classifier from scratch, resuming after the last saved step.
 
-    Everything random follows from ``seed``, the epoch and the position of an image, so a run that
-    was stopped ends in the same bytes as one that was not.
+    Everything random follows from ``seed``, the step and the position of an image, so a run that
+    was stopped ends in the same bytes as one that was not. Under torchrun each process calls this
+    function; the first one writes.
 
     Args:
         recipe: Architecture and hyperparameters.
         shards: What to train on.
         class_ids: Classes in the order of the outputs.
         seed: Training seed.
-        workers: Processes that read images; 0 reads in this one. Does not change the result.
         checkpoint: The trained classifier.
         history_path: JSON with the loss of every epoch, the number of images and the checkpoint's
             SHA-256; small enough to be watched by checksum in the checkpoint's stead.
-    """
-    import timm.optim
 
-    transform = training_transform(recipe.image_size, recipe.crop_scale, recipe.flip)
+    Raises:
+        CapsynthError: If the recipe cannot be followed, or the loss is no longer finite.
+    """
+    with joined() as processes:
+        _check_recipe(recipe, processes)
+        _train(recipe, shards, class_ids, seed, checkpoint, history_path, processes)
+
+
+def _train(
+    recipe: Recipe,
+    shards: Sequence[ShardSource],
+    class_ids: Sequence[str],
+    seed: int,
+    checkpoint: Path,
+    history_path: Path,
+    processes: Processes,
+) -> None:
+    transform = training_transform(recipe)
     images = ShardedImages([(s.tar, s.manifest, s.fraction) for s in shards], transform, seed)
+    steps_per_epoch = math.ceil(len(images) / recipe.batch_size)
+    steps = total_steps(recipe, steps_per_epoch)
     data_mark = files_digest([s.manifest for s in shards])
     fractions = [s.fraction for s in shards]
-    mark = fingerprint(asdict(recipe), list(class_ids), seed, data_mark, fractions)
-    work = PartialWork(checkpoint, mark)
-    state_path = work.path(0, ".safetensors")
+    settings = {k: v for k, v in asdict(recipe).items() if k not in NEUTRAL}
+    mark = fingerprint(settings, list(class_ids), seed, data_mark, fractions)
 
     torch.use_deterministic_algorithms(True, warn_only=True)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    torch.manual_seed(derive_seed("init", seed))
-    model = build_classifier(recipe.model, len(class_ids)).to(device)
-    optimizer = timm.optim.create_optimizer_v2(
-        model, opt=recipe.optimizer, lr=recipe.learning_rate, weight_decay=recipe.weight_decay
-    )
-    criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
-    steps_per_epoch = math.ceil(len(images) / recipe.batch_size)
-    epochs: list[dict[str, float]] = []
+    learner = Learner(recipe, len(class_ids), seed, processes)
+    if processes.first:
+        PartialWork(checkpoint, mark)  # clears away what another recipe left
+    processes.wait()
+    work = PartialWork(checkpoint, mark)
+    state_path = work.path(0, ".safetensors")
+    start, epochs = 0, []
+    # Loss and images of the epoch so far.
+    total = torch.zeros((), dtype=torch.float64, device=processes.device)
+    seen = 0
     if state_path.exists():
         groups, value = load_state(state_path)
-        model.load_state_dict(groups["model"])
-        load_optimizer_tensors(optimizer, groups["optimizer"])
-        epochs = value["epochs"]
+        learner.load(groups, value)
+        start, epochs, seen = value["step"], value["epochs"], value["seen"]
+        if processes.first:
+            total += value["loss"]
+    # The other processes have loaded the state before the first one writes a new one.
+    processes.wait()
 
-    with Progress(f"train {checkpoint.stem}", recipe.epochs, "epoch") as progress:
-        progress.skip(len(epochs))
-        for epoch in range(len(epochs), recipe.epochs):
-            images.epoch = epoch
-            order = torch.randperm(
-                len(images),
-                generator=torch.Generator().manual_seed(derive_seed("order", seed, epoch)),
-            ).tolist()
-            loader = DataLoader(
-                images, batch_size=recipe.batch_size, sampler=order, num_workers=workers
-            )
-            # Dropout and stochastic depth draw from the global generator.
-            torch.manual_seed(derive_seed("epoch", seed, epoch))
-            model.train()
-            total = 0.0
-            for i, (x, target, _) in enumerate(loader):
-                for group in optimizer.param_groups:
-                    scale = group.get("lr_scale", 1.0)
-                    rate = learning_rate(recipe, epoch * steps_per_epoch + i, steps_per_epoch)
-                    group["lr"] = rate * scale
-                loss = criterion(model(normalise(x.to(device))), target.to(device))
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                optimizer.step()
-                total += loss.item() * len(x)
-            epochs.append({"loss": total / len(images)})
-            groups = {"model": model.state_dict(), "optimizer": optimizer_tensors(optimizer)}
-            save_state(state_path, groups, {"epochs": epochs})
-            progress.advance(1)
+    plan = StepBatches(
+        len(images), recipe.batch_size, seed, range(start, steps), processes.rank, processes.count
+    )
+    loader = DataLoader(
+        images,
+        batch_sampler=plan,
+        num_workers=recipe.workers,
+        collate_fn=_collate,
+        pin_memory=processes.device.type == "cuda",
+        # The transform is a function inside a function: only forked workers have it.
+        multiprocessing_context="fork" if recipe.workers else None,
+    )
+    with contextlib.ExitStack() as stack:
+        progress = None
+        if processes.first:
+            progress = stack.enter_context(Progress(f"train {checkpoint.stem}", steps, "step"))
+            progress.skip(start)
+        for step, batch in zip(itertools.count(start), loader, strict=False):
+            number = step % steps_per_epoch
+            size = min(recipe.batch_size, len(images) - number * recipe.batch_size)
+            total += learner.learn(batch, size, learning_rate(recipe, step, steps), step)
+            seen += size
+            done = step + 1
+            ends = number + 1 == steps_per_epoch or done == steps
+            if ends or (recipe.save_steps is not None and done % recipe.save_steps == 0):
+                loss = float(processes.total(total))
+                # As after a resumption: the first process carries the sum on.
+                total.fill_(loss if processes.first else 0.0)
+                if not math.isfinite(loss):
+                    raise CapsynthError(
+                        f"training diverged in epoch {step // steps_per_epoch + 1}: the loss is "
+                        f"{loss}; lower the learning_rate of the recipe or lengthen its warm-up"
+                    )
+                if ends:
+                    epochs.append({"loss": loss / seen})
+                    loss, seen = 0.0, 0
+                    total.zero_()
+                if processes.first:
+                    groups, value = learner.state()
+                    value |= {"step": done, "epochs": epochs, "seen": seen, "loss": loss}
+                    save_state(state_path, groups, value)
+            if progress is not None:
+                progress.advance(1)
 
-    card = ClassifierCard(recipe.model, recipe.image_size, tuple(class_ids), mark)
-    save_classifier(checkpoint, model, card)
+    if not processes.first:
+        return
+    card = ClassifierCard(
+        recipe.model, recipe.image_size, preprocessing_of(recipe), tuple(class_ids), mark
+    )
+    save_classifier(checkpoint, learner.result, card)
     history = {
         "checkpoint_sha256": file_digest(checkpoint),
         "epochs": epochs,
         "fingerprint": mark,
         "images": len(images),
         "seed": seed,
+        "steps": steps,
     }
     write_json(history_path, history)
     work.clear()

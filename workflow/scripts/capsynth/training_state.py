@@ -5,6 +5,7 @@ one JSON value (step, learning-rate schedule, history) in the file's metadata.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from capsynth.errors import CapsynthError
 from capsynth.files import atomic_path, dump_json
 
 
@@ -40,21 +42,71 @@ def load_state(path: Path) -> tuple[dict[str, dict[str, Tensor]], Any]:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return an optimizer's per-parameter state as named tensors."""
-    state = optimizer.state_dict()["state"]
-    return {
-        f"{index}.{name}": value if isinstance(value, Tensor) else torch.tensor(value)
-        for index, named in state.items()
+    """Return an optimizer's state as named tensors: that of each parameter, and of each group.
+
+    Raises:
+        CapsynthError: If the optimizer keeps something that is neither a tensor nor a number.
+    """
+    state = optimizer.state_dict()
+    tensors = {
+        f"{index}.{name}": value if isinstance(value, Tensor) else _as_tensor(value, optimizer)
+        for index, named in state["state"].items()
         for name, value in named.items()
         if value is not None
     }
+    for index, group in enumerate(state["param_groups"]):
+        for name, value in group.items():
+            if isinstance(value, Tensor):
+                tensors[f"group{index}.{name}"] = value
+    return tensors
+
+
+def _as_tensor(value: Any, optimizer: torch.optim.Optimizer) -> Tensor:
+    if not isinstance(value, int | float):
+        raise CapsynthError(
+            f"the state of optimizer {type(optimizer).__name__} cannot be saved: it keeps a "
+            f"{type(value).__name__}; choose another optimizer"
+        )
+    return torch.tensor(value)
 
 
 def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """Put back what ``optimizer_tensors`` returned; hyperparameters stay the optimizer's own."""
     state: dict[int, dict[str, Tensor]] = {}
+    groups: list[tuple[int, str, Tensor]] = []
     for key, tensor in tensors.items():
         index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = tensor
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
+        if index.startswith("group"):
+            groups.append((int(index.removeprefix("group")), name, tensor))
+        else:
+            state.setdefault(int(index), {})[name] = tensor
+    own = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": own})
+    for number, name, tensor in groups:
+        optimizer.param_groups[number][name] = tensor
+
+
+def optimizer_scalars(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Return the numbers of an optimizer's state that are no tensors, as a JSON value.
+
+    Some optimizers count their steps in a Python number, for each parameter or for each group: a
+    number that came back as a tensor would be rounded differently.
+    """
+    state = optimizer.state_dict()
+    return {
+        "state": {str(index): _numbers(named) for index, named in state["state"].items()},
+        "groups": [_numbers(group) for group in state["param_groups"]],
+    }
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    return {k: v for k, v in values.items() if isinstance(v, int | float) and math.isfinite(v)}
+
+
+def load_optimizer_scalars(optimizer: torch.optim.Optimizer, scalars: Mapping[str, Any]) -> None:
+    """Put back what ``optimizer_scalars`` returned, after ``load_optimizer_tensors``."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for index, named in scalars["state"].items():
+        optimizer.state[parameters[int(index)]].update(named)
+    for group, named in zip(optimizer.param_groups, scalars["groups"], strict=True):
+        group.update(named)

@@ -66,17 +66,18 @@ class ShardedImages(Dataset[tuple[torch.Tensor, int, str]]):
         self._seed = seed
         self._cache: dict[int, Image.Image] = {}
         self._cached_bytes = 0
-        self.epoch = 0
 
     def __len__(self) -> int:
         return len(self._items)
 
-    def __getitem__(self, i: int) -> tuple[torch.Tensor, int, str]:
+    def __getitem__(self, place: int | tuple[int, int]) -> tuple[torch.Tensor, int, str]:
+        """Return the image at a position, or at (epoch, position) where randomness is wanted."""
+        epoch, i = place if isinstance(place, tuple) else (0, place)
         record = self._items[i][1]
         rng = None
         if self._seed is not None:
             # Of its own seed a sample an epoch: the same with any number of workers.
-            rng = random.Random(derive_seed("augment", self._seed, self.epoch, i))
+            rng = random.Random(derive_seed("augment", self._seed, epoch, i))
         return self._transform(self._image(i), rng), record.class_index, record.key
 
     def _image(self, i: int) -> Image.Image:

@@ -1,0 +1,384 @@
+"""Training: resumption at every step, several processes, recipes; evaluation on some classes."""
+
+import multiprocessing
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import evaluate_classifier
+import train_classifier
+from capsynth import training
+from capsynth.classifiers import load_classifier
+from capsynth.configuration import complete_recipe
+from capsynth.distributed import Processes
+from capsynth.errors import CapsynthError
+from capsynth.files import dump_json, read_json
+from capsynth.predictions import read_predictions
+from capsynth.recipes import NORMALISATIONS, Recipe
+from capsynth.settings import settings_from_json
+
+CLASS_IDS = ["bat", "car", "dog"]
+# 9 images in steps of 4: the last step of an epoch has one image.
+IMAGES = 3
+STEPS = 3
+SMALL = {
+    "model": "test_vit",
+    "image_size": 32,
+    "epochs": 2,
+    "batch_size": 4,
+    "optimizer": "momentum",
+    "learning_rate": 0.01,
+}
+# Everything that has randomness or a state of its own.
+RICH = {
+    **SMALL,
+    "optimizer": "lamb",
+    "warmup_epochs": 1,
+    "auto_augment": "rand-m6-mstd0.5-inc1",
+    "color_jitter": 0.3,
+    "random_erasing": 0.5,
+    "mixup": 0.2,
+    "cutmix": 1.0,
+    "bce_loss": True,
+    "drop_path": 0.2,
+    "dropout": 0.2,
+    "ema_decay": 0.9,
+    "clip_grad": 1.0,
+    "save_steps": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def shards(
+    tmp_path_factory: pytest.TempPathFactory,
+    draw_folder: Callable[..., Path],
+    pack_folder: Callable[..., object],
+) -> Path:
+    """A folder with the shards of three classes."""
+    root = tmp_path_factory.mktemp("real")
+    for index, class_id in enumerate(CLASS_IDS):
+        folder = draw_folder(root / "source" / class_id, IMAGES, 20 * index)
+        pack_folder(folder, root / "real", index)
+    return root / "real"
+
+
+def command(
+    shards: Path, checkpoint: Path, values: dict[str, Any], class_ids: list[str] = CLASS_IDS
+) -> list[str]:
+    flags: dict[str, object] = {
+        "recipe": dump_json(complete_recipe(values)),
+        "class-ids": CLASS_IDS,
+        "seed": 0,
+        "folders": shards,
+        "fractions": 1.0,
+        "shards": [f"{c}-0" for c in class_ids],
+        "threads": 1,
+        "checkpoint": checkpoint,
+        "history": checkpoint.with_suffix(".json"),
+    }
+    line: list[str] = []
+    for name, value in flags.items():
+        line += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+    return line
+
+
+def train(shards: Path, checkpoint: Path, class_ids: list[str] = CLASS_IDS, **values: Any) -> Path:
+    train_classifier.main(command(shards, checkpoint, {**SMALL, **values}, class_ids))
+    return checkpoint
+
+
+class Stopped(Exception):
+    """Stands for a kill."""
+
+
+def train_and_kill(steps: int, shards: Path, checkpoint: Path, **values: Any) -> None:
+    """End a training when it has made ``steps`` steps."""
+    learn, made = training.Learner.learn, 0
+
+    def limited(*args: Any) -> torch.Tensor:
+        nonlocal made
+        if made == steps:
+            raise Stopped
+        made += 1
+        return learn(*args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training.Learner, "learn", limited)
+        with pytest.raises(Stopped):
+            train(shards, checkpoint, **values)
+
+
+# ---- resumption ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("values", [RICH, {**SMALL, "model": "test_resnet", "save_steps": 1}])
+def test_a_training_killed_after_any_step_ends_in_the_same_bytes(
+    tmp_path: Path, shards: Path, values: dict[str, Any]
+) -> None:
+    whole = train(shards, tmp_path / "whole.safetensors", **values)
+    for steps in range(2 * STEPS):
+        again = tmp_path / f"killed-{steps}.safetensors"
+        train_and_kill(steps, shards, again, **values)
+        assert not again.exists()
+        train(shards, again, **values)
+        for suffix in (".safetensors", ".json"):
+            assert again.with_suffix(suffix).read_bytes() == whole.with_suffix(suffix).read_bytes()
+
+
+def test_a_resumed_training_makes_only_the_steps_that_were_not_saved(
+    tmp_path: Path, shards: Path
+) -> None:
+    checkpoint = tmp_path / "c.safetensors"
+    values = {"batch_size": 2, "save_steps": 2}  # 5 steps an epoch
+    train_and_kill(3, shards, checkpoint, epochs=1, **values)
+    train_and_kill(9, shards, checkpoint, epochs=2, **values)  # another recipe: from the start
+    train_and_kill(1, shards, checkpoint, epochs=2, **values)  # step 9 of 10, the first one left
+    train(shards, checkpoint, epochs=2, **values)
+    assert read_json(checkpoint.with_suffix(".json"))["steps"] == 10
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_do_not_change_the_result(tmp_path: Path, shards: Path, workers: int) -> None:
+    alone = train(shards, tmp_path / "alone.safetensors", **RICH)
+    helped = train(shards, tmp_path / "helped.safetensors", **RICH, workers=workers)
+    assert helped.read_bytes() == alone.read_bytes()
+
+
+# ---- recipes ------------------------------------------------------------------------------------
+
+
+def test_training_sets_of_two_sizes_make_the_same_number_of_steps(
+    tmp_path: Path, shards: Path
+) -> None:
+    large = train(shards, tmp_path / "large.safetensors", steps=7)
+    small = train(shards, tmp_path / "small.safetensors", ["bat"], steps=7)
+    histories = [read_json(path.with_suffix(".json")) for path in (large, small)]
+    assert [h["steps"] for h in histories] == [7, 7]
+    assert [h["images"] for h in histories] == [9, 3]
+    # 3 steps an epoch, the third one cut short; one step an epoch.
+    assert [len(h["epochs"]) for h in histories] == [3, 7]
+
+
+@pytest.mark.parametrize("name", ["paper-subset", "vit-b16", "timm-a3"])
+def test_a_preset_trains_at_a_small_size(tmp_path: Path, shards: Path, name: str) -> None:
+    values = {"base": name, "epochs": 1, "steps": 3, "batch_size": 4, "image_size": 32}
+    model = "test_vit" if name == "vit-b16" else "test_resnet"
+    values |= {"model": model, "amp": "off", "warmup_epochs": 0}
+    if name == "paper-subset":
+        values |= {"epochs": 4, "milestones": [1, 2]}
+    if name == "timm-a3":
+        values["eval_image_size"] = 48
+    checkpoint = tmp_path / "c.safetensors"
+    train_classifier.main(command(shards, checkpoint, values))
+    _, card = load_classifier(checkpoint)
+    assert card.preprocessing.size == (48 if name == "timm-a3" else 32)
+
+
+def test_bfloat16_trains_on_the_processor_and_saves_float32(tmp_path: Path, shards: Path) -> None:
+    plain = load_file(train(shards, tmp_path / "a.safetensors"))
+    half = load_file(train(shards, tmp_path / "b.safetensors", amp="bfloat16"))
+    assert {tensor.dtype for tensor in half.values()} == {torch.float32}
+    assert any(not torch.equal(half[name], tensor) for name, tensor in plain.items())
+    assert all(torch.allclose(half[name], tensor, atol=0.05) for name, tensor in plain.items())
+
+
+def test_what_is_saved_is_the_moving_average_of_the_weights(shards: Path) -> None:
+    recipe = settings_from_json(Recipe, dump_json(complete_recipe({**SMALL, "ema_decay": 0.5})))
+    learner = training.Learner(recipe, 3, 0, Processes(0, 1, torch.device("cpu")))
+    batch = (torch.arange(4 * 3 * 32 * 32).view(4, 3, 32, 32) % 251, torch.tensor([0, 1, 2, 0]), [])
+    weights = []
+    for step in range(3):
+        learner.learn((batch[0].to(torch.uint8), *batch[1:]), 4, 0.1, step)
+        weights.append(learner.model.state_dict()["head.weight"].clone())
+    # timm's warm-up: the first step is copied, the decay then grows to the one asked for.
+    second = 1 - 2 ** (-2 / 3)
+    average = weights[0] * second + weights[1] * (1 - second)
+    average = average * 0.5 + weights[2] * 0.5
+    assert torch.allclose(learner.result.state_dict()["head.weight"], average, atol=1e-6)
+    assert not torch.allclose(average, weights[2], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"optimizer": "adamwt"}, "unknown recipe optimizer 'adamwt'; did you mean 'adamw"),
+        ({"optimizer": "adahessian"}, "'adahessian' needs second derivatives"),
+        ({"optimizer": "fusedlamb"}, "'fusedlamb' cannot run here"),
+        ({"amp": "float16"}, "float16 needs a GPU; without one write bfloat16 or off"),
+        ({"gpus": 2}, "asks for 2 processes and 1 run; start the script with torchrun"),
+        ({"eval_image_size": 48}, "'test_vit' takes images of one size only"),
+        ({"model": "test_mambaout", "dropout": 0.1, "image_size": 2 * 16}, None),
+    ],
+)
+def test_a_recipe_that_cannot_be_followed_is_refused(
+    tmp_path: Path, shards: Path, values: dict[str, Any], message: str | None
+) -> None:
+    if message is None:  # a model that takes everything is not refused
+        train(shards, tmp_path / "c.safetensors", **values, epochs=1)
+        return
+    with pytest.raises(CapsynthError, match=message):
+        train(shards, tmp_path / "c.safetensors", **values)
+
+
+def test_a_training_that_diverges_says_so(tmp_path: Path, shards: Path) -> None:
+    with pytest.raises(CapsynthError, match=r"diverged in epoch \d+: .*lower the learning_rate"):
+        train(shards, tmp_path / "c.safetensors", model="test_resnet", learning_rate=100, epochs=60)
+    assert not (tmp_path / "c.safetensors").exists()
+
+
+# ---- evaluation ---------------------------------------------------------------------------------
+
+
+def evaluate(checkpoint: Path, shard: Path, output: Path, *class_ids: str) -> Any:
+    name = {"dataset": "d", "training_set": "real", "recipe": "r", "seed": 0, "eval_set": "e"}
+    line = ["--name", dump_json(name), "--checkpoint", str(checkpoint), "--threads", "1"]
+    line += ["--tar", f"{shard}.tar", "--manifest", f"{shard}.jsonl", "--output", str(output)]
+    evaluate_classifier.main(line + (["--class-ids", *class_ids] if class_ids else []))
+    return read_predictions(output)
+
+
+def test_masked_answers_are_those_of_the_classes_that_may_be_answered(
+    tmp_path: Path, shards: Path
+) -> None:
+    checkpoint = train(shards, tmp_path / "c.safetensors")
+    full = evaluate(checkpoint, shards / "dog-0", tmp_path / "full.parquet")
+    masked = evaluate(checkpoint, shards / "dog-0", tmp_path / "masked.parquet", "bat", "dog")
+    assert masked.class_ids == ("bat", "dog")
+    assert full.target.tolist() == [2, 2, 2]
+    assert masked.target.tolist() == [1, 1, 1]
+    kept = full.probabilities[:, [0, 2]]
+    assert np.allclose(masked.probabilities, kept / kept.sum(axis=1, keepdims=True), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("class_ids", "message"),
+    [
+        (["bat", "car"], "is of class 'dog', which --class-ids leaves out"),
+        (["dog", "bat"], "name each class once, in the order of the classifier"),
+        (["bat", "cow", "dog"], "does not know the classes cow"),
+    ],
+)
+def test_a_mask_that_does_not_fit_is_refused(
+    tmp_path: Path, shards: Path, class_ids: list[str], message: str
+) -> None:
+    checkpoint = train(shards, tmp_path / "c.safetensors", epochs=1)
+    with pytest.raises(CapsynthError, match=message):
+        evaluate(checkpoint, shards / "dog-0", tmp_path / "p.parquet", *class_ids)
+
+
+def test_how_images_are_prepared_is_read_from_the_checkpoint(
+    tmp_path: Path, shards: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import timm
+
+    values = {"normalisation": "clip", "eval_resize": "squash", "interpolation": "bicubic"}
+    checkpoint = train(shards, tmp_path / "c.safetensors", epochs=1, **values)
+    before = evaluate(checkpoint, shards / "dog-0", tmp_path / "a.parquet")
+    # Another version of a library, or of this project, has other numbers under the same names.
+    monkeypatch.setitem(NORMALISATIONS, "clip", ((0.0,) * 3, (1.0,) * 3))
+    config = timm.get_pretrained_cfg("test_vit")
+    monkeypatch.setattr(config, "mean", (0.0,) * 3)
+    monkeypatch.setattr(config, "crop_pct", 0.1)
+    monkeypatch.setattr(config, "interpolation", "nearest")
+    after = evaluate(checkpoint, shards / "dog-0", tmp_path / "b.parquet")
+    assert np.array_equal(before.probabilities, after.probabilities)
+    _, card = load_classifier(checkpoint)
+    assert card.preprocessing.mean == (0.48145466, 0.4578275, 0.40821073)
+
+
+# ---- several processes --------------------------------------------------------------------------
+
+
+def run_together(line: list[str], count: int, first: str = "") -> list[int | None]:
+    """Train in ``count`` processes as torchrun does; return their exit codes.
+
+    They are forked from a server that has imported torch, and never made a gradient.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["capsynth.training", "timm", "timm.optim", "timm.utils"])
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    processes = []
+    for rank in range(count):
+        place = {
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "WORLD_SIZE": str(count),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+        }
+        code = (
+            f"import os; os.environ.update({place!r})\n"
+            f"{first}\nimport train_classifier; train_classifier.main({line!r})"
+        )
+        processes.append(context.Process(target=exec, args=(code, {})))
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    return [process.exitcode for process in processes]
+
+
+def test_two_processes_learn_what_one_does_and_resume(tmp_path: Path, shards: Path) -> None:
+    # Without batch norm the gradients are the same up to the order of additions, the single image
+    # of the last step included.
+    one = load_file(train(shards, tmp_path / "one.safetensors", save_steps=2))
+    together = {**SMALL, "gpus": 2, "save_steps": 2}
+    two = tmp_path / "two.safetensors"
+    assert run_together(command(shards, two, together), 2) == [0, 0]
+    assert all(torch.allclose(load_file(two)[k], one[k], atol=1e-5) for k in one)
+    losses = [
+        [epoch["loss"] for epoch in read_json(tmp_path / f"{name}.json")["epochs"]]
+        for name in ("one", "two")
+    ]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+
+    killed = tmp_path / "killed.safetensors"
+    stop = (
+        "from capsynth import training\n"
+        "save = training.save_state\n"
+        "def save_once(*args):\n"
+        "    training.save_state = lambda *args: os._exit(9)\n"
+        "    save(*args)\n"
+        "training.save_state = save_once"
+    )
+    codes = run_together(command(shards, killed, together), 2, stop)
+    assert codes[0] == 9
+    assert codes[1] not in (0, None)
+    assert not killed.exists()
+    assert run_together(command(shards, killed, together), 2) == [0, 0]
+    for suffix in (".safetensors", ".json"):
+        assert killed.with_suffix(suffix).read_bytes() == two.with_suffix(suffix).read_bytes()
+
+
+@pytest.mark.slow
+def test_torchrun_trains_and_ends_with_the_process_that_fails(
+    tmp_path: Path, shards: Path, repository: Path
+) -> None:
+    broken = tmp_path / "real"
+    broken.mkdir()
+    for path in shards.iterdir():
+        (broken / path.name).write_bytes(path.read_bytes())
+    (broken / "dog-0.tar").write_bytes((shards / "dog-0.tar").read_bytes()[:1024])
+    script = str(repository / "workflow/scripts/train_classifier.py")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    launcher += ["--nproc-per-node", "2", script]
+    values = {**SMALL, "model": "test_resnet", "gpus": 2}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for folder, works in ((broken, False), (shards, True)):
+        checkpoint = tmp_path / f"{works}.safetensors"
+        line = [*launcher, *command(folder, checkpoint, values)]
+        done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=300)
+        assert (done.returncode == 0) is works, done.stderr[-3000:]
+        assert checkpoint.exists() is works
+        assert ("ends inside" in done.stderr) is not works

@@ -1,0 +1,64 @@
+"""Several processes that train one model: torchrun starts them, torch.distributed joins them."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import distributed
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among those of a job.
+
+    Attributes:
+        rank: Number of this process, from 0.
+        count: How many there are.
+        device: Where this one computes.
+    """
+
+    rank: int
+    count: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes."""
+        return self.rank == 0
+
+    def wait(self) -> None:
+        """Wait until every process has come this far."""
+        if self.count > 1:
+            distributed.barrier()
+
+    def total(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Return the sum of ``tensor`` over all processes."""
+        if self.count > 1:
+            tensor = tensor.clone()
+            distributed.all_reduce(tensor)
+        return tensor
+
+
+def process_count() -> int:
+    """Return how many processes torchrun started; 1 without torchrun."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+@contextlib.contextmanager
+def joined() -> Iterator[Processes]:
+    """Join the processes of this job: over NCCL with a GPU each, else over gloo."""
+    gpu = torch.cuda.is_available()
+    count = process_count()
+    if count == 1:
+        yield Processes(0, 1, torch.device("cuda" if gpu else "cpu"))
+        return
+    device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if gpu else torch.device("cpu")
+    if gpu:
+        torch.cuda.set_device(device)
+    distributed.init_process_group("nccl" if gpu else "gloo")
+    try:
+        yield Processes(distributed.get_rank(), count, device)
+    finally:
+        distributed.destroy_process_group()
