@@ -6,6 +6,7 @@ rule generate_images:
     input:
         **code("generate_images"),
         prompts="results/{dataset}/prompts/{variant}/{shard}.jsonl",
+        loras=lora_inputs,
     output:
         tar="results/{dataset}/images/{variant}/{shard}.tar",
         manifest="results/{dataset}/images/{variant}/{shard}.jsonl",

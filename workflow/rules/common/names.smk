@@ -15,6 +15,7 @@ from capsynth.configuration import class_names, complete
 from capsynth.datasets.folder import source_token
 from capsynth.errors import CapsynthError
 from capsynth.files import dump_json
+from capsynth.generators import lora_file
 from capsynth.models import model_mark
 from capsynth.prompting import STRATEGIES
 from capsynth.shards import shard_name, split_shard_name

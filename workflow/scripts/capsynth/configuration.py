@@ -28,7 +28,7 @@ PLACEHOLDERS: Mapping[str, tuple[str, ...]] = {
 }
 
 # What a variant may set itself instead of its generator.
-OVERRIDES = ("num_inference_steps", "guidance_scale", "negative_prompt")
+OVERRIDES = ("num_inference_steps", "guidance_scale", "negative_prompt", "scheduler")
 
 Schema = Mapping[str, Any]
 KeyPath = tuple[str | int, ...]
@@ -292,6 +292,8 @@ def _explain(error: ValidationError, config: Any) -> Iterator[str]:
             yield from _explain_missing(path, value, limit)
         case "type":
             yield _explain_type(path, value, schema)
+        case "enum" if value is False and "off" in limit:
+            yield f'{where}: YAML reads a bare off as false; put it in quotes: "off"'
         case "enum":
             yield _unknown(path, value, [str(name) for name in limit if name is not None])
         case "const":
@@ -336,6 +338,8 @@ def _name_rule(limit: int | str) -> str:
 
 def _explain_name(path: KeyPath, name: str, siblings: Iterable[str]) -> str:
     where = _name((*path, name))
+    if path[-1:] == ("scheduler_args",):
+        return f"{where}: is not an argument; diffusers' own are lower-case words joined by _"
     if path == ("dataset", "classes"):
         return f"{where}: is not a folder name that shards can carry; use letters, digits and ._+-"
     # Only training sets take plus signs.
