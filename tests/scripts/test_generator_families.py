@@ -648,6 +648,7 @@ def loras(build: Build, tmp_path_factory: pytest.TempPathFactory) -> Path:
             unet_lora_layers=convert_state_dict_to_diffusers(get_peft_model_state_dict(model)),
             weight_name=f"{name}.safetensors",
         )
+    (folder / "weights.bin").touch()
     return folder
 
 
@@ -686,8 +687,8 @@ def test_other_lora_weights_of_the_same_name_are_other_images(
     [
         ("", None, "holds paint.safetensors, sketch.safetensors; name one file with weight_name"),
         ("", "other.safetensors", "other.safetensors does not exist"),
-        ("none", None, "none is not a safetensors file; convert it"),
-        ("sketch.bin", None, "sketch.bin is not a safetensors file; convert it"),
+        ("none", None, "none does not exist; give a file"),
+        ("weights.bin", None, "weights.bin is not a safetensors file; convert it"),
         ("sketch.safetensors", "paint.safetensors", "is not a folder that holds"),
     ],
 )

@@ -1,7 +1,7 @@
 """Drawing images from prompts: the stage between prompts and synthetic shards."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -138,6 +138,7 @@ def generate_shard(
     mark = fingerprint(asdict(settings), extension, model_mark, prompt_mark, lora_digests(settings))
     work = PartialWork(tar, fingerprint(mark, file_digest(prompts)))
     generator: DiffusersGenerator | None = None
+    over: dict[str, int] = {}
     parts: list[tuple[Path, Path]] = []
     with Progress(f"generate {tar.stem}", len(rows), "image") as progress:
         for number, batch in batches(rows, settings.batch_size):
@@ -149,11 +150,10 @@ def generate_shard(
             # The model is loaded only if something is left for it to do.
             if generator is None:
                 generator = DiffusersGenerator(settings)
-                if settings.overlong_prompts == "error":
-                    _refuse_overlong(generator, rows)
-            texts = [row["prompt"] for row in batch]
-            drawn = draw_batch(generator, texts, [row["seed"] for row in batch])
-            over = generator.tokens_over(texts)
+                over = _tokens_over(generator, rows)
+            drawn = draw_batch(
+                generator, [row["prompt"] for row in batch], [row["seed"] for row in batch]
+            )
             write_shard(*part, _samples(batch, drawn, over, extension, mark))
             progress.advance(len(batch))
     write_shard(tar, manifest, _joined(parts))
@@ -161,27 +161,33 @@ def generate_shard(
     work.clear()
 
 
-def _refuse_overlong(generator: DiffusersGenerator, rows: Sequence[dict[str, Any]]) -> None:
-    over = generator.tokens_over([row["prompt"] for row in rows])
-    long = [(row, cut) for row, cut in zip(rows, over, strict=True) if cut]
-    if long:
-        (row, cut), limits = long[0], generator.token_limits
-        taken = ", ".join(f"{name} {limit}" for name, limit in limits.items())
+def _tokens_over(generator: DiffusersGenerator, rows: Sequence[dict[str, Any]]) -> dict[str, int]:
+    """Return how many tokens of each prompt will be cut off, by key.
+
+    Raises:
+        CapsynthError: If there are any, and none may be.
+    """
+    cuts = generator.tokens_over([row["prompt"] for row in rows])
+    long = [(row, cut) for row, cut in zip(rows, cuts, strict=True) if cut]
+    if long and generator.settings.overlong_prompts == "error":
+        row, cut = long[0]
+        taken = ", ".join(f"{name} {limit}" for name, limit in generator.token_limits.items())
         raise CapsynthError(
             f"prompt of {row['key']!r} is {cut} tokens too long for {generator.family} ({taken}), "
             f"and so are {len(long) - 1} more; shorten the captions or the template, or set "
             f"overlong_prompts: truncate. It reads {row['prompt']!r}"
         )
+    return {row["key"]: cut for row, cut in zip(rows, cuts, strict=True)}
 
 
 def _samples(
     rows: Sequence[dict[str, Any]],
     drawn: Sequence[Drawn],
-    over: Sequence[int],
+    over: Mapping[str, int],
     extension: str,
     mark: str,
 ) -> Iterator[Sample]:
-    for row, one, cut in zip(rows, drawn, over, strict=True):
+    for row, one in zip(rows, drawn, strict=True):
         kept = one.image is not None
         record = ShardRecord(
             key=row["key"],
@@ -198,7 +204,7 @@ def _samples(
             attempts=one.attempts,
             flagged=one.flagged,
             blank=one.blank,
-            prompt_tokens_over=cut,
+            prompt_tokens_over=over[row["key"]],
         )
         yield Sample(record, encode_image(one.image, extension) if one.image else None)
 

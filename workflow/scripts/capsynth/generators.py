@@ -187,6 +187,18 @@ def component_arguments(
     return {}
 
 
+def scheduler_class(name: str) -> Any:
+    """Return the sampler of diffusers that has this name.
+
+    Raises:
+        CapsynthError: If there is none.
+    """
+    import diffusers
+
+    known = [n for n in dir(diffusers) if n.endswith("Scheduler") and "Flax" not in n]
+    return getattr(diffusers, check_name("scheduler", name, known))
+
+
 def build_scheduler(own: Any, name: str | None, arguments: Mapping[str, Any]) -> Any:
     """Return a sampler with the noise schedule of the model's own one.
 
@@ -199,12 +211,7 @@ def build_scheduler(own: Any, name: str | None, arguments: Mapping[str, Any]) ->
         CapsynthError: If the class or an argument is unknown, or the model was trained for samplers
             of the other kind (flow matching, or denoising).
     """
-    import diffusers
-
-    kind = type(own)
-    if name is not None:
-        known = [n for n in dir(diffusers) if n.endswith("Scheduler") and "Flax" not in n]
-        kind = getattr(diffusers, check_name("scheduler", name, known))
+    kind = type(own) if name is None else scheduler_class(name)
     for argument in arguments:
         check_name(
             f"key of scheduler_args for {kind.__name__},",
@@ -235,18 +242,20 @@ def lora_file(path: str, weight_name: str | None) -> Path:
         CapsynthError: If there is none, several without ``weight_name``, or it is not safetensors.
     """
     place = Path(path)
+    if not place.exists():
+        raise CapsynthError(f"lora: {place} does not exist; give a file, or a folder that holds it")
     if place.is_dir():
         names = sorted(file.name for file in place.glob("*.safetensors"))
         if weight_name is None and len(names) != 1:
             listed = ", ".join(names) or "no safetensors file"
             raise CapsynthError(f"lora: {path} holds {listed}; name one file with weight_name")
         place = place / (weight_name or names[0])
+        if not place.is_file():
+            raise CapsynthError(f"lora: {place} does not exist; {path} holds {', '.join(names)}")
     elif weight_name is not None and place.name != weight_name:
         raise CapsynthError(f"lora: {path} is not a folder that holds {weight_name!r}")
     if place.suffix != ".safetensors":
         raise CapsynthError(f"lora: {place} is not a safetensors file; convert it")
-    if not place.is_file():
-        raise CapsynthError(f"lora: {place} does not exist; give a file, or a folder that holds it")
     return place
 
 
@@ -318,6 +327,10 @@ class DiffusersGenerator:
         parts = inspect.signature(kind.__init__).parameters
         components = component_arguments(settings, self.family, index, parts)
         self._loras = [lora_file(lora["path"], lora["weight_name"]) for lora in settings.lora]
+        if self._loras and not hasattr(kind, "load_lora_weights"):
+            raise CapsynthError(f"lora: {self.family} does not take LoRA weights; remove them")
+        if settings.scheduler is not None:
+            scheduler_class(settings.scheduler)
         self._pipeline: Any = kind.from_pretrained(
             settings.model,
             revision=settings.revision,
@@ -357,8 +370,6 @@ class DiffusersGenerator:
 
     def _add_loras(self) -> None:
         """Load the LoRA weights and merge them: drawing then costs what it costs without."""
-        if not hasattr(self._pipeline, "load_lora_weights"):
-            raise CapsynthError(f"lora: {self.family} does not take LoRA weights; remove them")
         names = [f"lora{number}" for number in range(len(self._loras))]
         for name, file in zip(names, self._loras, strict=True):
             try:
