@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 from typing import Any
@@ -572,6 +573,27 @@ def test_a_folder_that_is_no_pipeline_of_diffusers_is_named(build: Build, tmp_pa
         (tmp_path / "model_index.json").write_text(dump_json({"_class_name": name}))
         with pytest.raises(CapsynthError, match=message):
             generate(tmp_path, tmp_path / "out")
+
+
+def test_a_pipeline_that_diffusers_maps_to_no_task_is_driven_as_what_it_is(
+    build: Build, tmp_path: Path
+) -> None:
+    shutil.copytree(build("sd2"), tmp_path / "model")
+    path = tmp_path / "model" / "model_index.json"
+    index = json.loads(path.read_text())
+    for name, message in (
+        ("StableDiffusionPanoramaPipeline", None),
+        ("StableDiffusionAttendAndExcitePipeline", "needs token_indices, which no key gives"),
+        ("StableDiffusionLDM3DPipeline", "draws something else than images"),
+        ("StableDiffusionDiffEditPipeline", "height: .* does not take it; use another pipeline"),
+    ):
+        path.write_text(dump_json({**index, "_class_name": name}))
+        if message is None:
+            images = images_of(generate(tmp_path / "model", tmp_path / name, TEXTS[:2]))
+            assert [image.shape for image in images] == [(16, 16, 3)] * 2
+        else:
+            with pytest.raises(CapsynthError, match=message):
+                generate(tmp_path / "model", tmp_path / name, TEXTS[:2])
 
 
 def test_an_image_to_image_folder_is_driven_as_its_text_to_image_family() -> None:

@@ -146,6 +146,10 @@ def call_arguments(
         if name not in takes:
             remedy = "remove it from the generator" if name in IF_SET else "use another pipeline"
             raise CapsynthError(f"{name}: {family} does not take it; {remedy}")
+    for name, parameter in list(takes.items())[1:]:  # without self
+        needed = parameter.default is parameter.empty and parameter.kind != parameter.VAR_KEYWORD
+        if needed and name not in ("prompt", "generator", *given):
+            raise CapsynthError(f"{family} needs {name}, which no key gives; use another pipeline")
     if "true_cfg_scale" in takes:
         scale = given.get("true_cfg_scale", takes["true_cfg_scale"].default)
         if "negative_prompt" in given and not scale > 1:
@@ -430,7 +434,7 @@ class DiffusersGenerator:
         has the same shape. An image that is not finite comes back black.
 
         Raises:
-            CapsynthError: If the pipeline draws at another size than it is asked for.
+            CapsynthError: If the pipeline draws no images, or at another size than it is asked for.
         """
         torch = self._torch
         n, size = len(prompts), self.settings.batch_size
@@ -443,12 +447,15 @@ class DiffusersGenerator:
         with torch.inference_mode(), torch.random.fork_rng(devices):
             # A few samplers draw noise from the global generator: fix that too.
             torch.manual_seed(seeds[0])
-            pixels = self._pipeline(
+            output = self._pipeline(
                 prompt=list(prompts),
                 generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
                 output_type="np",
                 **arguments,
-            ).images
+            )
+        pixels = getattr(output, "images", None)
+        if pixels is None:
+            raise CapsynthError(f"{self.family} draws something else than images; use another one")
         images = [_to_image(np.asarray(image)) for image in pixels[:n]]
         wanted = (self.settings.width, self.settings.height)
         if images[0].size != wanted:
