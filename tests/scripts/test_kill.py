@@ -100,10 +100,21 @@ def generation(tmp_path: Path, model: Path) -> Stage:
         "dtype": "float32",
         "num_inference_steps": 4,
         "guidance_scale": 2.0,
+        "true_cfg_scale": None,
         "negative_prompt": None,
         "height": 16,
         "width": 16,
         "batch_size": 1,
+        "scheduler": None,
+        "scheduler_args": {},
+        "max_sequence_length": None,
+        "lora": [],
+        "attention_slicing": False,
+        "vae_slicing": False,
+        "compile": "off",
+        "safety_checker": "off",
+        "safety_retries": 5,
+        "overlong_prompts": "truncate",
     }
     keys = [f"bat_{i:06d}" for i in range(24)]
     rows = [

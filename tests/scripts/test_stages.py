@@ -16,7 +16,7 @@ import write_prompts
 from capsynth import captioners, generation, training
 from capsynth.configuration import complete_recipe
 from capsynth.errors import CapsynthError
-from capsynth.files import dump_json, read_json, read_json_lines
+from capsynth.files import dump_json, read_json, read_json_lines, write_json_lines
 from capsynth.predictions import read_predictions
 from capsynth.shards import ShardReader, read_manifest, usable
 
@@ -116,10 +116,21 @@ def generate(model: Path, prompts: Path, out: Path, **changes: object) -> tuple[
         "dtype": "float32",
         "num_inference_steps": 2,
         "guidance_scale": 2.0,
+        "true_cfg_scale": None,
         "negative_prompt": None,
         "height": 16,
         "width": 16,
         "batch_size": 2,
+        "scheduler": None,
+        "scheduler_args": {},
+        "max_sequence_length": None,
+        "lora": [],
+        "attention_slicing": False,
+        "vae_slicing": False,
+        "compile": "off",
+        "safety_checker": "off",
+        "safety_retries": 5,
+        "overlong_prompts": "truncate",
         **changes,
     }
     tar, manifest = out / "bat-0.tar", out / "bat-0.jsonl"
@@ -445,3 +456,19 @@ def test_an_evaluation_set_with_other_classes_is_refused(
     eval_set = pack_eval(tmp_path / "source", ["bat", "dog"], tmp_path)
     with pytest.raises(CapsynthError, match="class 'dog' has index 1, which is 'car'"):
         evaluate(checkpoint, eval_set, tmp_path / "p.parquet")
+
+
+def test_dropped_prompts_are_rejected_samples_in_their_place(
+    tmp_path: Path, tiny_generator: Path
+) -> None:
+    prompts = prompt(tmp_path / "prompts.jsonl")
+    rows = read_json_lines(prompts)
+    dropped = [{**row, "prompt": None, "status": "dropped"} for row in rows[1:3]]
+    write_json_lines(prompts, [rows[0], *dropped, *rows[3:]])
+    tar, manifest = generate(tiny_generator, prompts, tmp_path)
+    records = read_manifest(manifest)
+    assert [record.key for record in records] == [row["key"] for row in rows]
+    assert [record.status for record in records] == ["ok", "rejected", "rejected", "ok", "ok"]
+    assert "on_classless is drop" in (records[1].reason or "")
+    with ShardReader(tar) as reader:
+        assert all(reader.read_image(record).size == (16, 16) for record in usable(records))

@@ -132,6 +132,17 @@ generators:
     width: 768
     batch_size: 4
     negative_prompt: blurry
+    true_cfg_scale: 2
+    scheduler: DPMSolverMultistepScheduler
+    scheduler_args: { use_karras_sigmas: true, solver_order: 3 }
+    max_sequence_length: 200
+    lora: [{ path: loras/sketch, weight_name: sketch.safetensors, scale: 1 }]
+    attention_slicing: true
+    vae_slicing: true
+    compile: max-autotune
+    safety_checker: retry
+    safety_retries: 3
+    overlong_prompts: error
 variants:
   many:
     strategy: class-name
@@ -142,6 +153,7 @@ variants:
     num_inference_steps: 10
     guidance_scale: 1
     negative_prompt: ""
+    scheduler: DDIMScheduler
   told:
     strategy: caption-background
     captioner: blip
@@ -524,9 +536,14 @@ def test_the_default_experiment_writes_out_the_preset_of_its_recipe() -> None:
     assert {**recipe, "base": None} == {**complete_recipe({"base": "cpu-tiny"}), "base": None}
 
 
-def test_a_bare_off_means_off() -> None:
-    config = with_change(folder_config(), "recipes/plain/amp", yaml.safe_load("off"))
-    assert complete(config)["recipes"]["plain"]["amp"] == "off"
+@pytest.mark.parametrize(
+    "key", ["recipes/plain/amp", "generators/sd/compile", "generators/sd/safety_checker"]
+)
+def test_a_bare_off_means_off(key: str) -> None:
+    # To YAML it is false.
+    section, name, last = key.split("/")
+    config = with_change(folder_config(), key, yaml.safe_load("off"))
+    assert complete(config)[section][name][last] == "off"
 
 
 def test_a_variant_takes_over_what_it_leaves_to_its_generator() -> None:
@@ -539,6 +556,15 @@ def test_a_variant_takes_over_what_it_leaves_to_its_generator() -> None:
     for key in OVERRIDES:
         assert told[key] == generator[key]
         assert many[key] == folder_config()["variants"]["many"][key] != generator[key]
+
+
+def test_lora_weights_have_defaults_of_their_own_and_arguments_of_a_sampler_keep_their_types() -> (
+    None
+):
+    generator = {"model": "x", "lora": [{"path": "a.safetensors"}], "scheduler_args": {"order": 2}}
+    filled = complete(with_change(folder_config(), "generators/sd", generator))["generators"]["sd"]
+    assert filled["lora"] == [{"path": "a.safetensors", "weight_name": None, "scale": 1.0}]
+    assert dump_json(filled["scheduler_args"]) == '{"order": 2}'
 
 
 def test_an_evaluation_set_has_its_own_context_bias_or_that_of_the_data_set() -> None:
@@ -801,6 +827,26 @@ MISTAKES: dict[str, tuple[Change, str, str]] = {
         setting("variants/caption/captioner", "blip"),
         "variants.caption.captioner: 'blip' is not one of the captioners",
         "known: embedded",
+    ),
+    "unknown policy": (
+        setting("generators/embedded/safety_checker", "redraw"),
+        "generators.embedded.safety_checker: 'redraw' is not known",
+        "known: off, flag, retry, drop",
+    ),
+    "sampler's argument that is none": (
+        setting("generators/embedded/scheduler_args", {"Use karras": True}),
+        "generators.embedded.scheduler_args.Use karras: is not an argument",
+        "lower-case words joined by _",
+    ),
+    "LoRA without a path": (
+        setting("generators/embedded/lora", [{"scale": 0.5}]),
+        "generators.embedded.lora[0].path is missing",
+        "A safetensors file",
+    ),
+    "LoRA that is not a list": (
+        setting("generators/embedded/lora", {"path": "a.safetensors"}),
+        "generators.embedded.lora: expected a list",
+        "not a mapping",
     ),
     "unknown generator": (
         setting("variants/caption/generator", "embeded"),

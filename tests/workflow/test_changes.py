@@ -113,8 +113,13 @@ def test_a_prompt_template_reruns_its_variant(experiment: Any) -> None:
     } | runs("real+caption")
 
 
-def test_the_guidance_of_one_variant_reruns_its_images(experiment: Any) -> None:
-    changed(experiment, variants__class_name__guidance_scale=5.0)
+@pytest.mark.parametrize(
+    ("key", "value"), [("guidance_scale", 5.0), ("scheduler", "DDIMScheduler")]
+)
+def test_the_guidance_or_the_sampler_of_one_variant_reruns_its_images(
+    experiment: Any, key: str, value: object
+) -> None:
+    changed(experiment, **{f"variants__class_name__{key}": value})
     assert without_report(experiment.owed()) == {
         f"generate_images(class-name, {shard})" for shard in SHARDS
     } | runs("class-name")

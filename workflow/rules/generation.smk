@@ -7,6 +7,7 @@ rule generate_images:
         **code("generate_images"),
         prompts="results/{dataset}/prompts/{variant}/{shard}.jsonl",
         locks=generator_locks,
+        loras=lora_inputs,
     output:
         tar="results/{dataset}/images/{variant}/{shard}.tar",
         manifest="results/{dataset}/images/{variant}/{shard}.jsonl",

@@ -9,7 +9,7 @@ from pathlib import Path
 from capsynth import cli
 from capsynth.captioners import CaptionerSettings
 from capsynth.files import write_json
-from capsynth.generation import GeneratorSettings
+from capsynth.generators import GeneratorSettings
 from capsynth.pretraining import evaluation
 from capsynth.pretraining.judge import train_judge
 from capsynth.pretraining.loop import Schedule

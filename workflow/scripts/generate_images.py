@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from capsynth import cli
-from capsynth.generation import GeneratorSettings, generate_shard
+from capsynth.generation import generate_shard
+from capsynth.generators import GeneratorSettings
 from capsynth.models import require_model
 from capsynth.settings import settings_from_json
 
@@ -14,7 +15,7 @@ from capsynth.settings import settings_from_json
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--settings", required=True, help="JSON of generation.GeneratorSettings")
+    parser.add_argument("--settings", required=True, help="JSON of generators.GeneratorSettings")
     parser.add_argument("--model-mark", required=True, help="name of local weights, or none")
     parser.add_argument("--model-lock", type=Path, nargs="*", default=[], help="hub models' stamps")
     parser.add_argument("--prompts", type=Path, required=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from capsynth import cli
 from capsynth.files import read_json
-from capsynth.generation import GeneratorSettings
+from capsynth.generators import GeneratorSettings
 from capsynth.pretraining.cards import write_captioner_card, write_generator_card
 from capsynth.settings import settings_from_json
 

@@ -8,6 +8,13 @@ def variant_generator(wildcards):
     return {name: variant.get(name, value) for name, value in generator.items()}
 
 
+def lora_inputs(wildcards):
+    """The files of LoRA weights of a variant's generator, as far as they are local."""
+    generator = config["generators"][config["variants"][wildcards.variant]["generator"]]
+    loras = [lora for lora in generator["lora"] if is_local(lora["path"])]
+    return [lora_file(model_path(lora["path"]), lora["weight_name"]) for lora in loras]
+
+
 def generator_settings(wildcards):
     """The settings of a variant's generator as one JSON value."""
     return dump_json(variant_generator(wildcards))

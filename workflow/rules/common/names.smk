@@ -33,6 +33,7 @@ from capsynth.datasets.sources import (
 )
 from capsynth.errors import CapsynthError
 from capsynth.files import dump_json, read_json, write_if_changed
+from capsynth.generators import lora_file
 from capsynth.prompting import (
     CLASS_WORDS,
     STRATEGIES,

@@ -71,7 +71,7 @@ CORRUPTION_NAMES: Mapping[str, tuple[str, ...]] = {
 IMAGENET_C = "imagenet-c"
 
 # What a variant may set itself instead of its generator.
-OVERRIDES = ("num_inference_steps", "guidance_scale", "negative_prompt")
+OVERRIDES = ("num_inference_steps", "guidance_scale", "negative_prompt", "scheduler")
 
 Schema = Mapping[str, Any]
 KeyPath = tuple[str | int, ...]
@@ -442,6 +442,8 @@ def _name_rule(limit: int | str) -> str:
 
 def _explain_name(path: KeyPath, name: str, siblings: Iterable[str]) -> str:
     where = _name((*path, name))
+    if path[-1:] == ("scheduler_args",):
+        return f"{where}: is not an argument; diffusers' own are lower-case words joined by _"
     if path == ("dataset", "classes"):
         return f"{where}: is not a folder name that shards can carry; use letters, digits and ._+-"
     # Only training sets take plus signs.

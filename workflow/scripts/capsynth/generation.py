@@ -1,19 +1,23 @@
-"""Drawing images from prompts with a text-to-image pipeline of diffusers."""
+"""Drawing images from prompts: the stage between prompts and synthetic shards."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from capsynth.errors import CapsynthError
 from capsynth.files import read_json_lines
 from capsynth.fingerprints import file_digest, fingerprint
+from capsynth.generators import OFF, DiffusersGenerator, GeneratorSettings, is_blank, lora_digests
 from capsynth.progress import Progress
 from capsynth.resuming import PartialWork, batches
+from capsynth.seeding import derive_seed
 from capsynth.shards import (
     OK,
+    REJECTED,
     Sample,
     ShardReader,
     ShardRecord,
@@ -26,77 +30,85 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class GeneratorSettings:
-    """How images are drawn; the names are those of diffusers.
+class Drawn:
+    """What became of one prompt.
 
     Attributes:
-        model: Folder or hub id of the pipeline.
-        revision: Revision of a model from the hub.
-        dtype: ``float32``, ``bfloat16`` or ``float16``.
-        num_inference_steps: Denoising steps.
-        guidance_scale: Scale of classifier-free guidance; 1 for none.
-        negative_prompt: What guidance moves away from, None for the empty prompt.
-        height: Height of the images, pixels.
-        width: Width of the images, pixels.
-        batch_size: Images drawn at once. Part of the fingerprint: on some hardware the last bits
-            of an image depend on it.
+        image: The image that is kept, None if none is.
+        seed: Seed of its noise; without an image that of the first attempt.
+        attempts: Images drawn for the prompt, up to the one that is kept.
+        flagged: How many of them the safety checker flagged, None if none was checked.
+        blank: How many of them were blank: of one colour, or not finite.
     """
 
-    model: str
-    revision: str | None
-    dtype: str
-    num_inference_steps: int
-    guidance_scale: float
-    negative_prompt: str | None
-    height: int
-    width: int
-    batch_size: int
+    image: Image.Image | None
+    seed: int
+    attempts: int
+    flagged: int | None
+    blank: int
+
+    @property
+    def reason(self) -> str | None:
+        """Why there is no image."""
+        if self.image is not None:
+            return None
+        causes = [f"{self.blank} blank"] if self.blank else []
+        causes += [f"{self.flagged} flagged by the safety checker"] if self.flagged else []
+        return f"none of {self.attempts} drawn is usable: {', '.join(causes)}"
 
 
-class DiffusersGenerator:
-    """A text-to-image pipeline of diffusers."""
+def attempt_seed(seed: int, attempt: int) -> int:
+    """Return the seed of an image's noise in its ``attempt``-th drawing, the first being 0."""
+    return derive_seed("redraw", seed, attempt) if attempt else seed
 
-    def __init__(self, settings: GeneratorSettings) -> None:
-        import torch
-        from diffusers import AutoPipelineForText2Image
 
-        self._torch = torch
-        self.settings = settings
-        self._pipeline = AutoPipelineForText2Image.from_pretrained(
-            settings.model,
-            revision=settings.revision,
-            dtype=getattr(torch, settings.dtype),
-            use_safetensors=True,
+def draw_batch(
+    generator: DiffusersGenerator, prompts: Sequence[str], seeds: Sequence[int]
+) -> list[Drawn]:
+    """Draw one image a prompt; redraw those that are blank or that the policy refuses.
+
+    What is drawn depends on the batch alone, so a batch that is begun again ends the same. Places
+    that a round of redrawing leaves empty in the batch are taken by the next attempts of the same
+    images: the first good one is kept, as if they had been drawn one after the other.
+    """
+    settings = generator.settings
+    policy, most = settings.safety_checker, 1 + settings.safety_retries
+    ended: dict[int, Drawn] = {}
+    blank, flagged = [0] * len(prompts), [0] * len(prompts)
+
+    def end(i: int, attempt: int, image: Image.Image | None) -> None:
+        seed = seeds[i] if image is None else attempt_seed(seeds[i], attempt)
+        flags = None if policy == OFF else flagged[i]
+        ended[i] = Drawn(image, seed, attempt + 1, flags, blank[i])
+
+    begun = 0
+    while begun < most and len(ended) < len(prompts):
+        waiting = [i for i in range(len(prompts)) if i not in ended]
+        rounds = max(1, settings.batch_size // len(waiting)) if begun else 1
+        attempts = range(begun, min(most, begun + rounds))
+        tries = [(i, attempt) for attempt in attempts for i in waiting]
+        images = generator.draw(
+            [prompts[i] for i, _ in tries], [attempt_seed(seeds[i], a) for i, a in tries]
         )
-        self._pipeline.to("cuda" if torch.cuda.is_available() else "cpu")
-        self._pipeline.set_progress_bar_config(disable=True)
-
-    def draw(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
-        """Draw one image a prompt, each from the noise of its own seed.
-
-        The noise comes from a generator on the CPU, one an image, so it is the same in every
-        batch and on every machine. A short batch is filled up with its last prompt: every batch
-        has the same shape.
-        """
-        n, size = len(prompts), self.settings.batch_size
-        prompts = [*prompts, *[prompts[-1]] * (size - n)]
-        seeds = [*seeds, *[seeds[-1]] * (size - n)]
-        generators = [self._torch.Generator("cpu").manual_seed(seed) for seed in seeds]
-        negative: dict[str, Any] = {}
-        if self.settings.negative_prompt is not None:
-            negative["negative_prompt"] = [self.settings.negative_prompt] * size
-        with self._torch.inference_mode():
-            images = self._pipeline(
-                prompt=list(prompts),
-                generator=generators,
-                num_inference_steps=self.settings.num_inference_steps,
-                guidance_scale=self.settings.guidance_scale,
-                height=self.settings.height,
-                width=self.settings.width,
-                output_type="pil",
-                **negative,
-            ).images
-        return list(images[:n])
+        flags = [False] * len(tries) if policy == OFF else generator.flagged(images)
+        for (i, attempt), image, flag in zip(tries, images, flags, strict=True):
+            if i in ended:
+                continue
+            if is_blank(image):
+                blank[i] += 1
+            elif flag:
+                flagged[i] += 1
+                if policy == "flag":
+                    end(i, attempt, image)
+                elif policy == "drop":
+                    end(i, attempt, None)
+            else:
+                end(i, attempt, image)
+        begun = attempts.stop
+    for i in range(len(prompts)):
+        if i not in ended:
+            end(i, most - 1, None)
+    return [ended[i] for i in range(len(prompts))]
 
 
 def generate_shard(
@@ -111,55 +123,135 @@ def generate_shard(
 
     Args:
         settings: The generator.
-        prompts: JSON Lines of ``prompting.PromptRecord``; its order fixes the batches.
+        prompts: JSON Lines of ``prompting.PromptRecord``; its order fixes the batches. Rows without
+            a prompt are not drawn: they are rejected samples.
         extension: ``png`` or ``jpg``.
         tar: The synthetic shard.
-        manifest: Its manifest.
+        manifest: Its manifest: one row a prompt, those without an image included.
         model_mark: Name of the model's weights, part of the fingerprint.
+
+    Raises:
+        CapsynthError: If the model cannot do what the settings ask, or a prompt is too long for it
+            and ``overlong_prompts`` is ``error``.
     """
     rows = read_json_lines(prompts)
     prompt_mark = sorted({row["fingerprint"] for row in rows})
-    mark = fingerprint(asdict(settings), extension, model_mark, prompt_mark)
+    mark = fingerprint(asdict(settings), extension, model_mark, prompt_mark, lora_digests(settings))
     work = PartialWork(tar, fingerprint(mark, file_digest(prompts)))
     generator: DiffusersGenerator | None = None
+    over: dict[str, int] = {}
     parts: list[tuple[Path, Path]] = []
-    with Progress(f"generate {tar.stem}", len(rows), "image") as progress:
-        for number, batch in batches(rows, settings.batch_size):
+    wanted = [row for row in rows if row["prompt"] is not None]
+    with Progress(f"generate {tar.stem}", len(wanted), "image") as progress:
+        for number, batch in batches(wanted, settings.batch_size):
             part = (work.path(number, ".tar"), work.path(number, ".jsonl"))
             parts.append(part)
             if part[1].exists():  # written after the tar
                 progress.skip(len(batch))
                 continue
             # The model is loaded only if something is left for it to do.
-            generator = generator or DiffusersGenerator(settings)
-            images = generator.draw([r["prompt"] for r in batch], [r["seed"] for r in batch])
-            write_shard(*part, _samples(batch, images, extension, mark))
+            if generator is None:
+                generator = DiffusersGenerator(settings)
+                over = _tokens_over(generator, wanted)
+            drawn = draw_batch(
+                generator, [row["prompt"] for row in batch], [row["seed"] for row in batch]
+            )
+            write_shard(*part, _samples(batch, drawn, over, extension, mark))
             progress.advance(len(batch))
-    write_shard(tar, manifest, _joined(parts))
+    write_shard(tar, manifest, _joined(rows, parts, mark))
+    _log_totals(tar.stem, read_manifest(manifest))
     work.clear()
 
 
+def _tokens_over(generator: DiffusersGenerator, rows: Sequence[dict[str, Any]]) -> dict[str, int]:
+    """Return how many tokens of each prompt will be cut off, by key.
+
+    Raises:
+        CapsynthError: If there are any, and none may be.
+    """
+    cuts = generator.tokens_over([row["prompt"] for row in rows])
+    long = [(row, cut) for row, cut in zip(rows, cuts, strict=True) if cut]
+    if long and generator.settings.overlong_prompts == "error":
+        row, cut = long[0]
+        taken = ", ".join(f"{name} {limit}" for name, limit in generator.token_limits.items())
+        raise CapsynthError(
+            f"prompt of {row['key']!r} is {cut} tokens too long for {generator.family} ({taken}), "
+            f"and so are {len(long) - 1} more; shorten the captions or the template, or set "
+            f"overlong_prompts: truncate. It reads {row['prompt']!r}"
+        )
+    return {row["key"]: cut for row, cut in zip(rows, cuts, strict=True)}
+
+
 def _samples(
-    rows: Sequence[dict[str, Any]], images: Sequence[Image.Image], extension: str, mark: str
+    rows: Sequence[dict[str, Any]],
+    drawn: Sequence[Drawn],
+    over: Mapping[str, int],
+    extension: str,
+    mark: str,
 ) -> Iterator[Sample]:
-    for row, image in zip(rows, images, strict=True):
+    for row, one in zip(rows, drawn, strict=True):
+        kept = one.image is not None
         record = ShardRecord(
             key=row["key"],
             class_id=row["class_id"],
             class_index=row["class_index"],
             index=row["index"],
-            status=OK,
+            status=OK if kept else REJECTED,
             fingerprint=mark,
-            extension=extension,
+            extension=extension if kept else None,
             source_key=row["source_key"],
             prompt=row["prompt"],
-            seed=row["seed"],
+            seed=one.seed,
+            reason=one.reason,
+            attempts=one.attempts,
+            flagged=one.flagged,
+            blank=one.blank,
+            prompt_tokens_over=over[row["key"]],
         )
-        yield Sample(record, encode_image(image, extension))
+        yield Sample(record, encode_image(one.image, extension) if one.image else None)
 
 
-def _joined(parts: Sequence[tuple[Path, Path]]) -> Iterator[Sample]:
+def _joined(
+    rows: Sequence[dict[str, Any]], parts: Sequence[tuple[Path, Path]], mark: str
+) -> Iterator[Sample]:
+    """Yield the samples of all batches, and in its place each row that was not to be drawn."""
+    drawn = _drawn(parts)
+    for row in rows:
+        yield _not_drawn(row, mark) if row["prompt"] is None else next(drawn)
+
+
+def _drawn(parts: Sequence[tuple[Path, Path]]) -> Iterator[Sample]:
     for tar, manifest in parts:
         with ShardReader(tar) as reader:
             for record in read_manifest(manifest):
-                yield Sample(record, reader.read_bytes(record))
+                yield Sample(record, reader.read_bytes(record) if record.status == OK else None)
+
+
+def _not_drawn(row: Mapping[str, Any], mark: str) -> Sample:
+    names = ("key", "class_id", "class_index", "index", "source_key")
+    reason = "its caption holds no word of the class name, and on_classless is drop"
+    about = {name: row[name] for name in names}
+    return Sample(ShardRecord(**about, status=REJECTED, fingerprint=mark, reason=reason), None)
+
+
+def _log_totals(name: str, records: Sequence[ShardRecord]) -> None:
+    """Log what became of the prompts of a shard; the manifest has it image by image."""
+    rejected = [record for record in records if record.status != OK]
+    totals = {
+        "redrawn": sum((record.attempts or 1) - 1 for record in records),
+        "blank": sum(record.blank or 0 for record in records),
+        "flagged": sum(record.flagged or 0 for record in records),
+        "rejected": len(rejected),
+    }
+    text = ", ".join(f"{count} {what}" for what, count in totals.items())
+    kept = len(records) - len(rejected)
+    log.log(
+        logging.WARNING if rejected else logging.INFO,
+        "%s: %d prompts, %d images; %s", name, len(records), kept, text,
+    )  # fmt: skip
+    cut = [record.prompt_tokens_over for record in records if record.prompt_tokens_over]
+    if cut:
+        log.warning(
+            "%s: %d of %d prompts were cut, by %d tokens at most", name, len(cut), len(records),
+            max(cut),
+        )  # fmt: skip

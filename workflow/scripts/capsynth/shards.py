@@ -45,6 +45,10 @@ class ShardRecord:
         prompt: Prompt of a synthetic image.
         seed: Seed of the initial noise of a synthetic image.
         reason: Why a sample was rejected.
+        attempts: Images drawn for a prompt, up to the one that is kept.
+        flagged: How many of them the safety checker flagged, None if none was checked.
+        blank: How many of them were of one colour or not finite.
+        prompt_tokens_over: Tokens of the prompt that the generator cut off.
     """
 
     key: str
@@ -61,6 +65,10 @@ class ShardRecord:
     prompt: str | None = None
     seed: int | None = None
     reason: str | None = None
+    attempts: int | None = None
+    flagged: int | None = None
+    blank: int | None = None
+    prompt_tokens_over: int | None = None
 
 
 @dataclass(frozen=True)

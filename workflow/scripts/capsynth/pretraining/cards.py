@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from capsynth.files import read_json, write_text
-from capsynth.generation import DiffusersGenerator, GeneratorSettings
+from capsynth.generators import DiffusersGenerator, GeneratorSettings
 from capsynth.resuming import batches
 from capsynth.seeding import derive_seed
 

@@ -19,7 +19,7 @@ from capsynth.datasets.openmoji.world import (
     SUBTYPE_BY_ID,
     caption,
 )
-from capsynth.generation import DiffusersGenerator, GeneratorSettings
+from capsynth.generators import DiffusersGenerator, GeneratorSettings
 from capsynth.pretraining.judge import SUBTYPE_IDS, judge
 from capsynth.resuming import batches
 from capsynth.seeding import derive_seed
