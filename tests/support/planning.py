@@ -1,0 +1,62 @@
+"""What Snakemake would do with a configuration, found out in this process: a second each."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from snakemake.api import SnakemakeApi
+from snakemake.settings.types import (
+    ConfigSettings,
+    DAGSettings,
+    OutputSettings,
+    Quietness,
+    ResourceSettings,
+)
+
+
+@dataclass(frozen=True)
+class PlannedJob:
+    """A job as it would run.
+
+    Attributes:
+        rule: Its rule.
+        command: Its shell command with its params filled in.
+        inputs: Its input files, sorted.
+        needs: Its threads and resources.
+    """
+
+    rule: str
+    command: str
+    inputs: tuple[str, ...]
+    needs: str
+
+
+def plan(folder: Path, *configs: Path, target: str = "all") -> set[PlannedJob]:
+    """Return all jobs of a configuration, whether they are done or not.
+
+    Args:
+        folder: A checkout, and the working directory.
+        configs: Configuration files, later ones over earlier ones.
+        target: What is asked for.
+    """
+    with SnakemakeApi(OutputSettings(quiet={Quietness.ALL}, dryrun=True)) as api:
+        workflow = api.workflow(
+            resource_settings=ResourceSettings(cores=1),
+            config_settings=ConfigSettings(
+                configfiles=list(configs), replace_workflow_config=True
+            ),
+            snakefile=folder / "Snakefile",
+            workdir=folder,
+        )
+        settings = DAGSettings(targets={target}, forceall=True)
+        inner = workflow.dag(dag_settings=settings).workflow_api._workflow
+        inner._prepare_dag(forceall=True, ignore_incomplete=True, lock_warn_only=True)
+        inner._build_dag()
+        return {
+            PlannedJob(
+                job.rule.name,
+                job.shellcmd or "",
+                tuple(sorted(map(str, job.input))),
+                f"{job.threads} {sorted(job.resources.items())}",
+            )
+            for job in inner.dag.jobs
+        }
