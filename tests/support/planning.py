@@ -41,9 +41,7 @@ def plan(folder: Path, *configs: Path, target: str = "all") -> set[PlannedJob]:
     with SnakemakeApi(OutputSettings(quiet={Quietness.ALL}, dryrun=True)) as api:
         workflow = api.workflow(
             resource_settings=ResourceSettings(cores=1),
-            config_settings=ConfigSettings(
-                configfiles=list(configs), replace_workflow_config=True
-            ),
+            config_settings=ConfigSettings(configfiles=list(configs), replace_workflow_config=True),
             snakefile=folder / "Snakefile",
             workdir=folder,
         )

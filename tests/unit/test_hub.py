@@ -85,7 +85,7 @@ def test_of_many_weights_the_named_ones_are_taken() -> None:
 @pytest.mark.parametrize(
     ("names", "components", "said"),
     [
-        (["config.json", "pytorch_model.bin"], None, "it holds no weights as safetensors, only py"),
+        (["config.json", "x.ckpt"], None, "it holds no weights as safetensors, only x.ckpt"),
         (["model_index.json", "unet/x.bin"], ["unet"], "its folder unet holds no weights"),
         (["config.json"], None, "it holds no weights"),
     ],
@@ -95,6 +95,14 @@ def test_pickles_are_refused_with_a_remedy(
 ) -> None:
     with pytest.raises(CapsynthError, match=rf"{said}.*pickles are never loaded.*refs/pr/NUMBER"):
         choose_files(names, components)
+
+
+def test_a_checkpoint_is_taken_only_where_there_is_nothing_else() -> None:
+    names = ["config.json", "pytorch_model.bin", "model.ckpt"]
+    assert choose_files(names) == ["config.json", "pytorch_model.bin"]
+    assert "pytorch_model.bin" not in choose_files([*names, "model.safetensors"])
+    parts = ["model_index.json", "unet/diffusion_pytorch_model.bin"]
+    assert choose_files(parts, ["unet"]) == parts
 
 
 def test_of_a_data_set_everything_but_code_and_pickles_is_taken() -> None:

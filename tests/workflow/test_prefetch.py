@@ -1,6 +1,7 @@
 """Models and data sets from a hub on this machine: fetched, pinned, fetched again, read offline."""
 
 import hashlib
+import io
 import json
 import os
 import re
@@ -16,7 +17,9 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
 
 from capsynth.files import read_json, write_json
 
@@ -211,6 +214,24 @@ def test_a_model_is_fetched_without_pickles_and_its_commit_and_checksums_recorde
     }
     assert not any("pytorch_model.bin" in path for path in hub.paths)
     assert sorted(path.name for path in folder.parent.iterdir()) == ["a--model", "a--model.json"]
+
+
+def test_a_model_of_pickles_alone_is_converted_and_fetched_once(
+    hub: Hub, fetch: Fetch, tmp_path: Path
+) -> None:
+    checkpoint = io.BytesIO()
+    torch.save({"a": torch.ones(3)}, checkpoint)
+    hub.add("a/old", {"config.json": b"{}", "pytorch_model.bin": checkpoint.getvalue()})
+    done = fetch("a/old")
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "models" / "a--old"
+    assert sorted(contents(folder)) == ["config.json", "model.safetensors"]
+    assert torch.equal(load_file(folder / "model.safetensors")["a"], torch.ones(3))
+    stamp = read_json(folder.with_suffix(".json"))
+    assert stamp["files"].keys() == {"config.json", "model.safetensors"}
+    digest = hashlib.sha256(checkpoint.getvalue()).hexdigest()
+    assert stamp["converted"]["model.safetensors"]["from"] == "pytorch_model.bin"
+    assert stamp["converted"]["model.safetensors"]["sha256"] == digest
 
 
 def test_of_a_pipeline_only_its_components_are_fetched(

@@ -29,7 +29,7 @@ rule download_model:
         "logs/download_model/{repository}.log",
     localrule: True
     conda:
-        "../../envs/workflow.yaml"
+        "../../envs/models.yaml"
     params:
         request=request_json("models"),
         lock=LOCK,

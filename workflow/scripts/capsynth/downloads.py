@@ -48,6 +48,7 @@ class Download:
 
 _FASTAI = "https://s3.amazonaws.com/fast-ai-imageclas/imagenette2.tgz"
 _V2 = "https://huggingface.co/datasets/vaishaal/ImageNetV2/resolve/main"
+_SKETCH = "https://huggingface.co/datasets/songweig/imagenet_sketch/resolve/main/data"
 _HENDRYCKS = "https://people.eecs.berkeley.edu/~hendrycks"
 _ZENODO = "https://zenodo.org/record/2235448/files"
 _TFDS = "tensorflow/datasets:tensorflow_datasets/datasets/{}/checksums.tsv"
@@ -125,6 +126,16 @@ DOWNLOADS: Mapping[str, Download] = {
         source=_TFDS.format("imagenet_r"),
         size=2_191_079_936,
         homepage="https://github.com/hendrycks/imagenet-r",
+        terms="none given beside the data",
+    ),
+    "imagenet-sketch": Download(
+        url=f"{_SKETCH}/ImageNet-Sketch.zip",
+        folder="sketch",
+        checksum="sha256:4d3ce6b82a7c48aabf14aeac105eb533e75707f152cc858f55bfc022031a72ed",
+        # The URL is that of the loading script on the hub; the README names Google Drive.
+        source=_TFDS.format("imagenet_sketch"),
+        size=7_593_573_012,
+        homepage="https://github.com/HaohanWang/ImageNet-Sketch",
         terms="none given beside the data",
     ),
     # Each holds {corruption}/{severity}/{class_id}/ of four corruptions, noise of three.

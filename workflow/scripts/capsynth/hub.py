@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from capsynth.converting import convert_weights
 from capsynth.errors import CapsynthError
 from capsynth.fingerprints import file_digest
 from capsynth.locks import folder_of, hub_files, locked, missing_files, write_stamp
@@ -29,9 +30,14 @@ _PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".h5", ".
 _CODE_SUFFIXES = (".py", ".ipynb", ".sh", ".so", ".exe", ".dll")
 _LICENCES = ("LICENSE", "LICENSE.md", "LICENSE.txt", "README.md", "NOTICE")
 _WEIGHTS_INDEX = re.compile(r"\.(bin|index\.[^.]+)(\.index)?\.json$")
+# Pickles that are rewritten where there is nothing else, and the names that libraries look for.
+_CONVERTED = {
+    "pytorch_model.bin": "model.safetensors",
+    "diffusion_pytorch_model.bin": "diffusion_pytorch_model.safetensors",
+}
 _REMEDY = (
-    "; pickles are never loaded. The hub's converter may have offered safetensors as a pull "
-    "request: look under the model's discussions, and set revision: refs/pr/NUMBER"
+    "; pickles are never loaded as they are. The hub's converter may have offered safetensors as a "
+    "pull request: look under the model's discussions, and set revision: refs/pr/NUMBER"
 )
 _REVISION = re.compile(r"[0-9a-f]{40}")
 
@@ -69,9 +75,10 @@ def choose_files(
 ) -> list[str]:
     """Return the files of a model repository that loading it needs, sorted.
 
-    Of weights in several precisions only the plain ones are taken (``model.safetensors``, not
-    ``model.fp16.safetensors``), of a pipeline only the folders of its components, of any other
-    model only what lies at the root.
+    Where there are no safetensors, ``pytorch_model.bin`` or ``diffusion_pytorch_model.bin`` is
+    taken, to be converted. Of weights in several precisions only the plain ones are taken
+    (``model.safetensors``, not ``model.fp16.safetensors``), of a pipeline only the folders of its
+    components, of any other model only what lies at the root.
 
     Args:
         names: All files of the repository.
@@ -79,7 +86,7 @@ def choose_files(
         wanted: Weight files that are wanted, () for all.
 
     Raises:
-        CapsynthError: If there are no weights as safetensors, of some component or at all; the
+        CapsynthError: If there are no weights that can be taken, of some component or at all; the
             message does not name the model.
     """
     folders: dict[str, list[str]] = {}
@@ -90,6 +97,7 @@ def choose_files(
     for folder in ("",) if components is None else components:
         files = folders.get(folder, [])
         weights = _choose_weights([f for f in files if f.endswith(SAFETENSORS)], wanted)
+        weights = weights or [f for f in files if f in _CONVERTED and not wanted]
         pickles = [f for f in files if f.endswith(_PICKLE_SUFFIXES)]
         if not weights and (pickles or components is None):
             where = f"its folder {folder}" if folder else "it"
@@ -227,12 +235,21 @@ def _download(request: Request, revision: str | None, folder: Path) -> tuple[dic
             file.unlink()
             raise CapsynthError(f"{name} is not what the hub announced; start again")
         files[name] = {"size": file.stat().st_size, "sha256": digest}
+    converted = {}
+    for name in [name for name in files if PurePosixPath(name).name in _CONVERTED]:
+        new = str(PurePosixPath(name).with_name(_CONVERTED[PurePosixPath(name).name]))
+        log.info("%s: converting %s to %s", request.id, name, new)
+        convert_weights(work / name, work / new)
+        (work / name).unlink()
+        converted[new] = {"from": name, **files.pop(name)}
+        files[new] = {"size": (work / new).stat().st_size, "sha256": file_digest(work / new)}
     stamp = {
         "id": request.id,
         "kind": request.kind,
         "revision": commit,
         "wanted": list(request.files),
         "files": files,
+        "converted": converted,
         "bytes": sum(values["size"] for values in files.values()),
         "license": getattr(getattr(info, "card_data", None), "license", None),
     }
