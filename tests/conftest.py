@@ -1,5 +1,6 @@
 """Fixtures that several tests share: small folders of scenes and tiny models."""
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from hypothesis import settings
 from capsynth.datasets.openmoji.splits import draw_web_scene
 from capsynth.packing import ImageFormat, pack_class_shard
 from capsynth.shards import shard_name
+
+# A shell that starts the tests in the background has them ignore SIGINT, and so what they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The machine that runs the tests may be busy: no test is judged by the time it takes.
 settings.register_profile("capsynth", deadline=None)

@@ -151,7 +151,7 @@ def complete_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
     problems += _check_recipe("recipes.recipe", plain["recipes"]["recipe"])
     if problems:
         raise CapsynthError("; ".join(dict.fromkeys(problems)))
-    filled = _fill(plain["recipes"]["recipe"], _schema_at(("recipes", "recipe")))
+    filled = _fill(plain["recipes"]["recipe"], schema_at(("recipes", "recipe")))
     return {key: value for key, value in filled.items() if key != "base"}
 
 
@@ -370,7 +370,7 @@ def _unknown(path: KeyPath, value: Any, known: Sequence[str]) -> str:
     return f"{_name(path)}: {_show(value)} is not known{hint} known: {listed}"
 
 
-def _schema_at(path: Iterable[str | int]) -> Schema:
+def schema_at(path: Iterable[str | int]) -> Schema:
     schema = load_schema()
     for part in path:
         schema = _child(schema, part)
@@ -466,14 +466,14 @@ def _explain_keys(path: KeyPath, value: Mapping[str, Any], schema: Schema) -> It
 def _explain_missing(path: KeyPath, value: Mapping[str, Any], keys: Sequence[str]) -> Iterator[str]:
     for key in keys:
         if key not in value:
-            description = _schema_at((*path, key)).get("description", "")
+            description = schema_at((*path, key)).get("description", "")
             yield f"{_name((*path, key))} is missing; add it. {description}".rstrip()
 
 
 def _explain_type(path: KeyPath, value: Any, schema: Schema) -> str:
     where, types = _name(path), _types(schema)
     if value is None:
-        default = _schema_at(path).get("default")
+        default = schema_at(path).get("default")
         remedy = "write one" if default is None else f"write one, or remove it for {_show(default)}"
         return f"{where}: has no value; {remedy}"
     number = as_yaml_number(value) if isinstance(value, str) else None
@@ -633,7 +633,7 @@ def _check_rewriter(where: str, rewriter: Mapping[str, Any]) -> Iterator[str]:
         for problem in _placeholder_problems(prompt, ("caption",), ("class_name",)):
             yield f"{where}.prompt: {problem}"
     least, most = (
-        rewriter.get(key, _schema_at(("rewriters", "any", key))["default"])
+        rewriter.get(key, schema_at(("rewriters", "any", key))["default"])
         for key in ("min_words", "max_words")
     )
     if isinstance(least, int) and isinstance(most, int) and least > most > 0:
@@ -726,7 +726,7 @@ def _check_eval_set(where: str, entry: Mapping[str, Any]) -> Iterator[str]:
 
 def _check_recipe(where: str, recipe: Mapping[str, Any]) -> Iterator[str]:
     def given(key: str) -> Any:
-        return recipe.get(key, _schema_at(("recipes", "any", key))["default"])
+        return recipe.get(key, schema_at(("recipes", "any", key))["default"])
 
     warmup, epochs = given("warmup_epochs"), given("epochs")
     if isinstance(warmup, int) and isinstance(epochs, int) and warmup >= epochs > 0:
