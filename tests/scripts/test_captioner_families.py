@@ -15,9 +15,9 @@ import pack_real
 from capsynth import captioners
 from capsynth.captioners import CHAT_PROMPT, FAMILIES, Captioner, find_family
 from capsynth.captions import CUT, STATUSES, CaptionRecord
-from capsynth.configuration import load_schema
 from capsynth.errors import CapsynthError
 from capsynth.files import dump_json, read_json, read_json_lines, write_json
+from capsynth.schema import load_schema
 
 SIDE = 32
 WORDS = "a the cat dog bird boat red blue small old sits runs on under grass sea night snow".split()

@@ -14,19 +14,8 @@ from jsonschema import Draft202012Validator
 
 from capsynth.captions import ON_CUT, ON_REPEATED
 from capsynth.classes import CLASS_ID, ClassInfo
-from capsynth.configuration import (
-    CORRUPTION_NAMES,
-    OVERRIDES,
-    PLACEHOLDERS,
-    SCHEMA_PATH,
-    as_yaml_number,
-    class_table,
-    complete,
-    complete_recipe,
-    load_schema,
-    template_problems,
-    unused,
-)
+from capsynth.config_checks import CORRUPTION_NAMES, PLACEHOLDERS, template_problems
+from capsynth.configuration import OVERRIDES, class_table, complete, complete_recipe, unused
 from capsynth.corruptions import CORRUPTIONS, IMAGENET_C, LIBRARIES, SEVERITIES
 from capsynth.datasets.layouts import LAYOUTS
 from capsynth.datasets.openmoji.splits import SPLITS
@@ -36,6 +25,8 @@ from capsynth.errors import CapsynthError
 from capsynth.files import dump_json
 from capsynth.prompting import CLASSLESS_POLICIES, STRATEGIES, templates_of
 from capsynth.recipes import PRESETS
+from capsynth.schema import SCHEMA_PATH, load_schema
+from capsynth.schema_messages import as_yaml_number
 
 ROOT = Path(__file__).resolve().parents[2]
 # config/pretrain.yaml is how the embedded models are made, not an experiment; sweeps are checked in

@@ -12,7 +12,7 @@ from hypothesis import settings as checks
 from hypothesis import strategies as st
 
 from capsynth.classes import ClassInfo, class_table
-from capsynth.configuration import PLACEHOLDERS
+from capsynth.config_checks import PLACEHOLDERS
 from capsynth.errors import CapsynthError
 from capsynth.files import read_json_lines, write_json_lines
 from capsynth.prompting import (

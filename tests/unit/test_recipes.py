@@ -15,11 +15,12 @@ from PIL import Image
 from timm.scheduler import CosineLRScheduler
 from torchvision.transforms import InterpolationMode, functional
 
-from capsynth.configuration import as_yaml_number, complete_recipe
+from capsynth.configuration import complete_recipe
 from capsynth.errors import CapsynthError
 from capsynth.files import dump_json
 from capsynth.mixing import mix, soft_targets
 from capsynth.recipes import NORMALISATIONS, PRESETS, Recipe, learning_rate, total_steps
+from capsynth.schema_messages import as_yaml_number
 from capsynth.settings import settings_from_json
 from capsynth.training import StepBatches
 from capsynth.transforms import (

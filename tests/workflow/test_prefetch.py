@@ -478,7 +478,9 @@ import dataclasses, json, sys
 sys.path.insert(0, sys.argv[1])
 import {script}
 from capsynth.errors import CapsynthError
-settings = dict.fromkeys(field.name for field in dataclasses.fields({script}.{settings}))
+plain = {{field.name: field.type for field in dataclasses.fields({script}.{settings})}}
+known = (int, float, str, bool)
+settings = {{name: kind() if kind in known else () for name, kind in plain.items()}}
 settings["model"] = "downloads/models/a--b"
 flags = ["--settings", json.dumps(settings), "--model-mark", "", "--model-lock"]
 flags += [settings["model"] + ".json", "--threads", "1", "--tar", "x", "--manifest", "x"]

@@ -12,8 +12,9 @@ import yaml
 from planning import PlannedJob, plan
 from snakemake.exceptions import WorkflowError
 
-from capsynth.configuration import complete, load_schema, schema_at
+from capsynth.configuration import complete
 from capsynth.errors import CapsynthError
+from capsynth.schema import load_schema, schema_at
 
 ROOT = Path(__file__).resolve().parents[2]
 Key = tuple[str, ...]

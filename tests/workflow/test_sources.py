@@ -110,19 +110,16 @@ def test_a_set_without_a_class_of_the_data_set_is_refused(folders: Any) -> None:
 
 
 def test_a_download_that_is_not_there_is_asked_for_by_its_stamp(folders: Any) -> None:
-    stamp = folders.folder / "downloads/data/v2-b.json"
-    stamp.unlink()
-    assert "downloads/data/v2-b.json" in said_by(folders)
+    assert "download_data(v2-b)" not in folders.owed()
+    (folders.folder / "downloads/data/v2-b.json").unlink()
+    assert "download_data(v2-b)" in folders.owed()
 
 
 def test_a_hub_data_set_is_asked_for_in_the_download_folder(folders: Any) -> None:
     dataset = {"source": "huggingface", "path": "someone/photos", "revision": "abc"}
     folders.write_config(config_of(dataset, {"val": folders.config["eval_sets"]["val"]}))
-    place = "downloads/datasets/someone--photos@abc.json"
-    assert place in said_by(folders)
-    (folders.folder / place).parent.mkdir(parents=True)
-    (folders.folder / place).write_text("{}")
     owed = folders.owed()
+    assert "download_dataset(someone--photos@abc)" in owed
     assert "index_source(photos)" in owed
     assert {f"pack_real(photos, {class_id}-0)" for class_id in CLASS_IDS} <= owed
 

@@ -1,4 +1,5 @@
 # Synthetic images: what their rule is told.
+from capsynth.generators import lora_file
 
 
 def variant_generator(wildcards):

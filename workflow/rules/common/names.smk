@@ -1,10 +1,7 @@
 # Config check, names and helpers. Runs again in every cluster job: nothing heavy is imported.
-import functools
-import itertools
 import os
 import shlex
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -14,33 +11,9 @@ SCRIPTS = os.path.relpath(Path(workflow.basedir) / "workflow" / "scripts")
 sys.path.insert(0, os.path.abspath(SCRIPTS))
 
 from capsynth.configuration import class_table, complete
-from capsynth.datasets.folder import NEVER_PACKED, files_token, source_token
-from capsynth.datasets.imagenet import subset
-from capsynth.datasets.layouts import (
-    CORRUPTION_FOLDERS,
-    class_folders,
-    mapped_classes,
-    read_class_map,
-)
-from capsynth.datasets.missing import missing_message
-from capsynth.datasets.rows import SourceSettings
-from capsynth.datasets.sources import (
-    SOURCES,
-    class_digests,
-    class_token,
-    index_token,
-    source_of,
-)
 from capsynth.errors import CapsynthError
-from capsynth.files import dump_json, read_json, write_if_changed
-from capsynth.generators import lora_file
-from capsynth.prompting import (
-    CLASS_WORDS,
-    STRATEGIES,
-    check_class_words,
-    class_fields,
-    templates_of,
-)
+from capsynth.files import dump_json, write_if_changed
+from capsynth.prompting import check_class_words, class_fields
 from capsynth.shards import shard_name, split_shard_name
 from capsynth.source_code import code_digests
 

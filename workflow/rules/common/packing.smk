@@ -1,4 +1,25 @@
 # Real images and evaluation sets: what their rules read and are told.
+import functools
+import itertools
+
+from capsynth.datasets.folder import NEVER_PACKED, files_token, source_token
+from capsynth.datasets.imagenet import subset
+from capsynth.datasets.layouts import (
+    CORRUPTION_FOLDERS,
+    class_folders,
+    mapped_classes,
+    read_class_map,
+)
+from capsynth.datasets.missing import missing_message
+from capsynth.datasets.rows import SourceSettings
+from capsynth.datasets.sources import (
+    SOURCES,
+    class_digests,
+    class_token,
+    index_token,
+    source_of,
+)
+from capsynth.files import read_json
 
 
 def downloaded(entry):

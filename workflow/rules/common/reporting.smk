@@ -1,5 +1,5 @@
 # The report: what it consists of, and what its rules read and are told.
-
+import itertools
 
 RUNS = [
     f"{training_set}/{recipe}/seed{seed}"

@@ -9,7 +9,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
 from PIL import Image
 
 from capsynth.decoding import (
@@ -169,6 +168,8 @@ class Captioner:
 
     def _placed(self, value: Any) -> Any:
         """Move a tensor to the model; images take its number format, tokens keep theirs."""
+        import torch
+
         if not isinstance(value, torch.Tensor):
             return value
         dtype = self.model.dtype if value.is_floating_point() else value.dtype
@@ -262,6 +263,8 @@ class Git(Captioner):
 
     def inputs(self, images: Sequence[Image.Image]) -> Mapping[str, Any]:
         """Return pixels, and the prompt after the start token without an end token."""
+        import torch
+
         pixels = self.processor(images=list(images), return_tensors="pt").pixel_values
         words = self.tokenizer(self.prompt or "", add_special_tokens=False).input_ids
         # The start token is the class token; models of this family are trained on BERT's.

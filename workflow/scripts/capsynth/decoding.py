@@ -4,12 +4,12 @@ import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from capsynth.errors import CapsynthError
+
+if TYPE_CHECKING:  # torch is imported where it is used: jobs check their settings before that
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class RowSampler:
         self._temperature = temperature
         self._top_p = top_p
 
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+    def __call__(self, input_ids: "Tensor", scores: "Tensor") -> "Tensor":
         """Rule out all tokens but one a row.
 
         Args:
@@ -78,6 +78,8 @@ class RowSampler:
         Returns:
             (rows, vocabulary): 0 for the token that was drawn, minus infinity for all others.
         """
+        import torch
+
         # In double precision, in the order of the vocabulary: rounding that differs between batch
         # sizes moves the bounds between tokens by too little to change what is drawn.
         odds = (scores.double() / self._temperature).softmax(dim=-1)
@@ -96,12 +98,14 @@ class RowSampler:
         return torch.full_like(scores, float("-inf")).scatter(-1, token, 0.0)
 
 
-def nucleus(odds: Tensor, top_p: float) -> Tensor:
+def nucleus(odds: "Tensor", top_p: float) -> "Tensor":
     """Return ``odds`` (rows, vocabulary) with all but the nucleus set to 0.
 
     The nucleus is the smallest set of the likeliest tokens whose probabilities add up to at least
     ``top_p`` (arXiv 1904.09751, section 3.1).
     """
+    import torch
+
     ordered, order = odds.sort(dim=-1, descending=True, stable=True)
     before = ordered.cumsum(dim=-1) - ordered
     return torch.zeros_like(odds).scatter(-1, order, ordered.where(before < top_p, 0.0))
@@ -110,7 +114,7 @@ def nucleus(odds: Tensor, top_p: float) -> Tensor:
 def continue_text(
     model: Any,
     tokenizer: Any,
-    inputs: Mapping[str, Tensor],
+    inputs: Mapping[str, "Tensor"],
     decoding: Decoding,
     *,
     seeds: Sequence[int],
@@ -128,6 +132,8 @@ def continue_text(
         prompt_length: How many tokens at the head of each row are not the model's own.
         end_tokens: Tokens that end a text.
     """
+    import torch
+
     sampling: dict[str, Any] = {}
     if decoding.temperature is not None:
         sampler = RowSampler(seeds, decoding.temperature, decoding.top_p)
@@ -173,11 +179,13 @@ def load_model(kind: Any, model: str, revision: str | None, dtype: str) -> Any:
     Raises:
         CapsynthError: If a folder has no weights as safetensors.
     """
+    import torch
+
     folder = Path(model)
     if folder.is_dir() and not any(folder.glob("*.safetensors")):
         raise CapsynthError(
             f"model {model} holds no *.safetensors, and other files of weights may run code when "
-            "they are read; docs/captioners.md shows how to convert a model"
+            "they are read; fetch it with `snakemake prefetch`, which converts them"
         )
     loaded = kind.from_pretrained(
         model, revision=revision, dtype=getattr(torch, dtype), use_safetensors=True
@@ -187,4 +195,6 @@ def load_model(kind: Any, model: str, revision: str | None, dtype: str) -> Any:
 
 def device() -> str:
     """Return the device that models run on: the GPU if there is one."""
+    import torch
+
     return "cuda" if torch.cuda.is_available() else "cpu"

@@ -219,10 +219,11 @@ PRESETS: Mapping[str, Preset] = {
             "color_jitter": 0.4,
         },
         source="LeavesLei/Caption_in_Prompt: defaults of train_timm.py, a fork of timm's script",
-        known="the defaults: learning rate 0.1 for every 256 images, here at batch 128",
+        known="optimizer, schedule, smoothing; learning rate 0.1 for 256 images, here at batch 128",
         unknown=(
-            "the flags that were used, so any of these values; the number of GPUs; crop share and "
-            "interpolation, which timm takes from the model and which change with its version"
+            "the flags that were used, so any of these values; the number of GPUs; crop scale and "
+            "colour jitter, which are timm's usual defaults here; crop share and interpolation, "
+            "which timm takes from the model and which change with its version"
         ),
     ),
     "timm-a3": Preset(
@@ -254,10 +255,11 @@ PRESETS: Mapping[str, Preset] = {
             "normalisation: timm/resnet50.a3_in1k; lowest learning rate: open-mmlab/mmpretrain, "
             "configs/_base_/schedules/imagenet_bs2048_rsb.py"
         ),
-        known="all values",
+        known="the values, as mmpretrain reproduces them and the model's page gives them",
         unknown=(
-            "the spread over seeds; the paper counts every mixed class as a full target, here it "
-            "counts for its share, as in mmpretrain's reproduction (78.30 %)"
+            "what the paper's own table says, which was not read; the spread over seeds; every "
+            "mixed class counts for its share here, in the paper as a full target (mmpretrain's "
+            "reproduction, which does as it is done here: 78.30 %)"
         ),
         score="78.1 % top-1 on ImageNet (timm's model card: 78.06 %)",
     ),
