@@ -25,7 +25,7 @@ rule caption_images:
         settings=captioner_settings,
         mark=captioner_mark,
     shell:
-        "python {input.warm:q} run {input.script:q} --settings {params.settings:q}"
+        "{RUN}/caption_images.py --settings {params.settings:q}"
         " --model-mark {params.mark:q} --model-lock {input.locks:q} --threads {threads}"
         " --tar {input.tar:q} --manifest {input.manifest:q}"
         " --output {output.captions:q} 2> {log:q}"
@@ -55,7 +55,7 @@ rule rewrite_captions:
         mark=rewriter_mark,
         about=rewriter_flags,
     shell:
-        "python {input.warm:q} run {input.script:q} --settings {params.settings:q}"
+        "{RUN}/rewrite_captions.py --settings {params.settings:q}"
         " --model-mark {params.mark:q} --model-lock {input.locks:q} --threads {threads}"
         " {params.about}"
         " --captions {input.captions:q} --output {output.captions:q} 2> {log:q}"

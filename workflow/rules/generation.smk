@@ -25,7 +25,7 @@ rule generate_images:
         mark=generator_mark,
         extension=config["dataset"]["image_format"],
     shell:
-        "python {input.warm:q} run {input.script:q} --settings {params.settings:q}"
+        "{RUN}/generate_images.py --settings {params.settings:q}"
         " --model-mark {params.mark:q} --model-lock {input.locks:q}"
         " --extension {params.extension} --threads {threads}"
         " --prompts {input.prompts:q} --tar {output.tar:q} --manifest {output.manifest:q}"

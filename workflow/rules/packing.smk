@@ -17,7 +17,7 @@ rule render_openmoji:
     params:
         scenes=train_scene_flags,
     shell:
-        "python {input.warm:q} run {input.script:q} {params.scenes}"
+        "{RUN}/render_openmoji.py {params.scenes}"
         " --class-ids {wildcards.class_id:q} --output results/{wildcards.dataset:q}/source"
         " --stamp {output.stamp:q} 2> {log:q}"
 
@@ -28,18 +28,18 @@ rule index_source:
         **code("index_source"),
         downloaded=ancient(dataset_stamps),
     output:
-        rows=expand("results/{{dataset}}/source/{class_id}.jsonl", class_id=CLASS_IDS),
+        # Names without a wildcard: Snakemake tries each output that has one for each file it looks for.
+        rows=[f"results/{DATASET}/source/{class_id}.jsonl" for class_id in CLASS_IDS],
     log:
-        "logs/index_source/{dataset}.log",
+        f"logs/index_source/{DATASET}.log",
     benchmark:
-        "results/benchmarks/index_source/{dataset}.tsv"
+        f"results/benchmarks/index_source/{DATASET}.tsv"
     conda:
         "../../envs/workflow.yaml"
     params:
         source=index_flags,
     shell:
-        "python {input.warm:q} run {input.script:q} {params.source}"
-        " --output results/{wildcards.dataset:q}/source 2> {log:q}"
+        "{RUN}/index_source.py {params.source}" " --output results/{DATASET:q}/source 2> {log:q}"
 
 
 # A class index is no folder of drawn images, whose names its own would fit.
@@ -70,7 +70,7 @@ rule pack_real:
         selection=selection(config["dataset"]),
         token=shard_token,
     shell:
-        "python {input.warm:q} run {input.script:q} {params.source}"
+        "{RUN}/pack_real.py {params.source}"
         " --shard {wildcards.shard:q} {params.place} --format {params.format:q}"
         " --selection {params.selection:q} --source-token {params.token:q}"
         " --index results/{wildcards.dataset:q}/real/.{wildcards.shard:q}.sources.json"
@@ -93,7 +93,7 @@ rule render_eval_set:
     params:
         scenes=eval_scene_flags,
     shell:
-        "python {input.warm:q} run {input.script:q} {params.scenes}"
+        "{RUN}/render_openmoji.py {params.scenes}"
         " --output {output.folder:q} --stamp {output.stamp:q} 2> {log:q}"
 
 
@@ -121,7 +121,7 @@ rule pack_eval_set:
         corruptions=eval_corruption_flags,
         token=eval_token,
     shell:
-        "python {input.warm:q} run {input.script:q} {params.source}"
+        "{RUN}/pack_eval_set.py {params.source}"
         " --format {params.format:q} --selection {params.selection:q}"
         " {params.corruptions} --threads {threads} --source-token {params.token:q}"
         " --index results/eval_sets/.{wildcards.eval_set:q}.sources.json"

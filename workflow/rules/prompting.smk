@@ -19,6 +19,6 @@ rule write_prompts:
         place=place_flags,
         texts=prompt_flags,
     shell:
-        "python {input.warm:q} run {input.script:q} --settings {params.settings:q}"
+        "{RUN}/write_prompts.py --settings {params.settings:q}"
         " --shard {wildcards.shard:q} {params.place} {params.texts}"
         " --output {output.prompts:q} 2> {log:q}"

@@ -19,7 +19,7 @@ rule collect_scores:
         comparisons=dump_json(COMPARISONS),
         draws=flags(draws=config["report"]["draws"]),
     shell:
-        "python {input.warm:q} run {input.script:q} @{input.arguments:q}"
+        "{RUN}/collect_scores.py @{input.arguments:q}"
         " --comparisons {params.comparisons:q} {params.draws} --output {output.scores:q} 2> {log:q}"
 
 
@@ -57,7 +57,7 @@ rule make_tables:
     params:
         settings=report_settings,
     shell:
-        "python {input.warm:q} run {input.script:q} --scores {input.scores:q}"
+        "{RUN}/make_tables.py --scores {input.scores:q}"
         " --config-json {params.settings:q} --output-dir results/report/tables 2> {log:q}"
 
 
@@ -83,7 +83,7 @@ rule plot_robustness:
     params:
         settings=report_settings,
     shell:
-        "python {input.warm:q} run {input.script:q} --scores {input.scores:q}"
+        "{RUN}/plot_robustness.py --scores {input.scores:q}"
         " --config-json {params.settings:q} --output {output.png:q} {output.svg:q} 2> {log:q}"
 
 
@@ -114,7 +114,7 @@ rule plot_class_gains:
         settings=report_settings,
         comparison=lambda wildcards: flags(comparison=COMPARISONS[int(wildcards.comparison)]),
     shell:
-        "python {input.warm:q} run {input.script:q} --scores {input.scores:q}"
+        "{RUN}/plot_class_gains.py --scores {input.scores:q}"
         " --config-json {params.settings:q} {params.comparison}"
         " --output {output.png:q} {output.svg:q} 2> {log:q}"
 
@@ -153,7 +153,7 @@ rule plot_gallery:
     params:
         shown=gallery_flags,
     shell:
-        "python {input.warm:q} run {input.script:q} @{input.arguments:q} {params.shown}"
+        "{RUN}/plot_gallery.py @{input.arguments:q} {params.shown}"
         " --output {output.page:q} 2> {log:q}"
 
 
@@ -197,5 +197,5 @@ rule plot_stage_times:
     conda:
         "../../envs/report.yaml"
     shell:
-        "python {input.warm:q} run {input.script:q} @{input.arguments:q}"
+        "{RUN}/plot_stage_times.py @{input.arguments:q}"
         " --csv {output.csv:q} --output {output.png:q} {output.svg:q} 2> {log:q}"

@@ -25,7 +25,7 @@ rule train_classifier:
         recipe=training_recipe,
         sources=training_flags,
     shell:
-        "{params.launcher} {input.script:q} --recipe {params.recipe:q}"
+        "{params.launcher} --recipe {params.recipe:q}"
         " --seed {wildcards.seed} {params.sources}"
         " --threads {threads} --checkpoint {output.checkpoint:q} --history {output.history:q}"
         " 2> {log:q}"

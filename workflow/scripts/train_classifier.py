@@ -9,6 +9,7 @@ from capsynth import cli
 from capsynth.distributed import process_count
 from capsynth.recipes import Recipe
 from capsynth.settings import settings_from_json
+from capsynth.shards import shard_name
 from capsynth.training import ShardSource, train_classifier
 
 
@@ -20,16 +21,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--folders", nargs="+", type=Path, required=True, help="of shards")
     parser.add_argument("--fractions", nargs="+", type=float, required=True, help="one a folder")
-    parser.add_argument("--shards", nargs="+", required=True, help="shards used of every folder")
+    parser.add_argument("--parts-per-class", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True, help="of all processes")
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--history", type=Path, required=True)
     args = parser.parse_args(argv)
     cli.set_threads(max(1, args.threads // process_count()))
+    names = [shard_name(c, part) for c in args.class_ids for part in range(args.parts_per_class)]
     shards = [
-        ShardSource(folder / f"{shard}.tar", folder / f"{shard}.jsonl", fraction)
+        ShardSource(folder / f"{name}.tar", folder / f"{name}.jsonl", fraction)
         for folder, fraction in zip(args.folders, args.fractions, strict=True)
-        for shard in args.shards
+        for name in names
     ]
     recipe = settings_from_json(Recipe, args.recipe)
     train_classifier(recipe, shards, args.class_ids, args.seed, args.checkpoint, args.history)

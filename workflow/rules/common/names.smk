@@ -8,6 +8,8 @@ from snakemake.exceptions import WorkflowError
 
 # Seen from the working directory, which is the checkout itself unless --directory says otherwise.
 SCRIPTS = os.path.relpath(Path(workflow.basedir) / "workflow" / "scripts")
+# How a script is started, its name behind a slash: docs/warm-start.md.
+RUN = f"python {shlex.quote(SCRIPTS)}/warm.py run {shlex.quote(SCRIPTS)}"
 sys.path.insert(0, os.path.abspath(SCRIPTS))
 
 from capsynth.configuration import class_table, complete
@@ -72,8 +74,7 @@ def code(script):
     path = Path(SCRIPTS) / f"{script}.py"
     digests = Path(f"results/.code/{script}.json")
     write_if_changed(digests, dump_json(code_digests(path, Path(SCRIPTS))))
-    # How a script is started has no part in what it makes.
-    return {"code": digests, "script": ancient(path), "warm": ancient(f"{SCRIPTS}/warm.py")}
+    return {"code": digests}
 
 
 def argument_file(name, words):

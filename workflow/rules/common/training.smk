@@ -28,7 +28,7 @@ def training_flags(wildcards):
         class_ids=CLASS_IDS,
         folders=list(folders),
         fractions=list(folders.values()),
-        shards=SHARDS,
+        parts_per_class=PARTS,
     )
 
 
@@ -38,12 +38,14 @@ def training_recipe(wildcards):
     return dump_json({name: value for name, value in recipe.items() if name != "base"})
 
 
-def training_launcher(wildcards, input):
+def training_launcher(wildcards):
     """What starts the script: one process warm, several through torchrun."""
     gpus = config["recipes"][wildcards.recipe]["gpus"]
     if gpus == 1:
-        return f"python {shlex.quote(str(input.warm))} run"
-    return f"torchrun --standalone --nproc-per-node {gpus}"
+        return f"{RUN}/train_classifier.py"
+    return (
+        f"torchrun --standalone --nproc-per-node {gpus} {shlex.quote(SCRIPTS)}/train_classifier.py"
+    )
 
 
 def training_threads(wildcards):
