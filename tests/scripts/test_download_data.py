@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from capsynth import downloads, fetching
-from capsynth.downloads import DOWNLOADS, RECORDED, Download
 from capsynth.errors import CapsynthError
+from capsynth.fetching import downloads, transfer
+from capsynth.fetching.downloads import DOWNLOADS, RECORDED, Download
+from capsynth.fetching.locks import write_lock
 from capsynth.files import read_json, write_json
-from capsynth.locks import write_lock
 from download_data import main as download_data
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,7 +80,7 @@ def handler_of(server: Server) -> type[BaseHTTPRequestHandler]:
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """A server that serves an archive of two classes."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(fetching, "FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr(transfer, "FIRST_PAUSE_S", 0.0)
     state = Server(body=archive("one", "two"))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler_of(state)) as http:
         threading.Thread(target=http.serve_forever, daemon=True).start()
@@ -177,7 +177,7 @@ def test_a_later_start_goes_on_from_the_part_of_an_earlier_one(
     server: Server, register: Register
 ) -> None:
     fetch = register(checksum=f"md5:{hashlib.md5(server.body).hexdigest()}")
-    server.drops = [4000] + [0] * fetching.IDLE_ATTEMPTS
+    server.drops = [4000] + [0] * transfer.IDLE_ATTEMPTS
     with pytest.raises(CapsynthError, match="4000 bytes are kept, and another start goes on"):
         fetch()
     server.requests.clear()
@@ -189,7 +189,7 @@ def test_a_file_that_changed_meanwhile_is_fetched_from_its_start(
     server: Server, register: Register
 ) -> None:
     fetch = register()
-    server.drops = [4000] + [0] * fetching.IDLE_ATTEMPTS
+    server.drops = [4000] + [0] * transfer.IDLE_ATTEMPTS
     with pytest.raises(CapsynthError):
         fetch()
     server.body, server.etag = archive("three"), '"2"'
@@ -204,7 +204,7 @@ def test_a_change_is_noticed_by_the_size_alone(
     fetch = register()
     if size == "shorter":
         server.body = archive("one", "two") + bytes(50_000)
-    server.drops = [20_000 if size == "shorter" else 4000] + [0] * fetching.IDLE_ATTEMPTS
+    server.drops = [20_000 if size == "shorter" else 4000] + [0] * transfer.IDLE_ATTEMPTS
     with pytest.raises(CapsynthError):
         fetch()
     server.body = archive("three") if size == "shorter" else archive("three") + bytes(50_000)
@@ -245,7 +245,7 @@ def test_a_busy_server_is_asked_again_a_bounded_number_of_times(
     server.statuses = [503] * 99
     with pytest.raises(CapsynthError, match="the server answers 503"):
         register("other")()
-    assert len(server.requests) == fetching.IDLE_ATTEMPTS
+    assert len(server.requests) == transfer.IDLE_ATTEMPTS
 
 
 def test_a_server_that_is_not_there_is_told(register: Register, server: Server) -> None:

@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from capsynth.converting import convert_weights
 from capsynth.errors import CapsynthError
+from capsynth.fetching.converting import convert_weights
 
 
 class Trap:

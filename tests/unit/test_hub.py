@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from capsynth import locks
 from capsynth.errors import CapsynthError
+from capsynth.fetching import locks
+from capsynth.fetching.hub import choose_data_files, choose_files, is_hub_id, slug_of
 from capsynth.files import write_json
-from capsynth.hub import choose_data_files, choose_files, is_hub_id, slug_of
 from capsynth.models import lock_mark, model_mark, require_model
 
 # As Stable Diffusion 1.5 has them.

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from capsynth import unpacking
 from capsynth.errors import CapsynthError
-from capsynth.unpacking import unpack
+from capsynth.fetching import unpacking
+from capsynth.fetching.unpacking import unpack
 
 FILES = {"set/train/a/1.jpg": b"one", "set/train/b/2.jpg": b"two", "set/val/a/3.jpg": b"three"}
 

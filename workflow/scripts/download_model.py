@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from capsynth import cli
-from capsynth.hub import Request, fetch_repository
+from capsynth.fetching.hub import Request, fetch_repository
 from capsynth.settings import settings_from_json
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from capsynth import cli
-from capsynth.prefetching import lock_all
+from capsynth.fetching.lockfile import lock_all
 
 
 def main(argv: Sequence[str] | None = None) -> None:

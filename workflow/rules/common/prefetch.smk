@@ -2,7 +2,7 @@
 import functools
 from dataclasses import asdict, replace
 
-from capsynth import hub
+from capsynth.fetching import hub
 from capsynth.fingerprints import fingerprint
 from capsynth.models import model_mark
 from capsynth.offline import COMMAND_VARIABLE, go_offline

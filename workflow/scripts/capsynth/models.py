@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from capsynth.errors import CapsynthError
+from capsynth.fetching.locks import Stamp, folder_of, missing_files, read_stamp
 from capsynth.fingerprints import file_digest, fingerprint
-from capsynth.locks import Stamp, folder_of, missing_files, read_stamp
 from capsynth.offline import prefetch_command
 
 SUMS = "SHA256SUMS"

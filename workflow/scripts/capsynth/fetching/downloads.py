@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from capsynth.errors import CapsynthError
-from capsynth.fetching import Fetched, fetch
+from capsynth.fetching.locks import count_files, folder_of, locked, write_stamp
+from capsynth.fetching.transfer import Fetched, fetch
+from capsynth.fetching.unpacking import unpack
 from capsynth.fingerprints import file_digest
-from capsynth.locks import count_files, folder_of, locked, write_stamp
-from capsynth.unpacking import unpack
 
 log = logging.getLogger(__name__)
 

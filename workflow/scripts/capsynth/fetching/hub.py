@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from capsynth.converting import convert_weights
 from capsynth.errors import CapsynthError
+from capsynth.fetching.converting import convert_weights
+from capsynth.fetching.locks import folder_of, hub_files, locked, missing_files, write_stamp
+from capsynth.fetching.unpacking import replace_folder
 from capsynth.fingerprints import file_digest
-from capsynth.locks import folder_of, hub_files, locked, missing_files, write_stamp
 from capsynth.offline import go_online
-from capsynth.unpacking import replace_folder
 
 log = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from capsynth import downloads, hub
-from capsynth.locks import (
+from capsynth.fetching import downloads, hub
+from capsynth.fetching.locks import (
     DATA,
     Stamp,
     count_files,

@@ -1,0 +1,1 @@
+"""Fetching models and data sets where there is a network, and saying what was fetched."""
