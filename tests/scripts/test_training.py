@@ -76,11 +76,11 @@ def command(
 ) -> list[str]:
     flags: dict[str, object] = {
         "recipe": dump_json(complete_recipe(values)),
-        "class-ids": CLASS_IDS,
+        "class-ids": class_ids,
         "seed": 0,
         "folders": shards,
         "fractions": 1.0,
-        "shards": [f"{c}-0" for c in class_ids],
+        "parts-per-class": 1,
         "threads": 1,
         "checkpoint": checkpoint,
         "history": checkpoint.with_suffix(".json"),
