@@ -163,7 +163,7 @@ def training(shards: Path) -> Stage:
         "seed": 0,
         "folders": shards,
         "fractions": 1.0,
-        "parts_per_class": 1,
+        "parts-per-class": 1,
         "threads": 1,
     }
     outputs = {"checkpoint": "seed0.safetensors", "history": "seed0.json"}

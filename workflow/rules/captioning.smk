@@ -25,7 +25,8 @@ rule caption_images:
         settings=captioner_settings,
         mark=captioner_mark,
     shell:
-        "{RUN}/caption_images.py --settings {params.settings:q}"
+        f"{RUN}/caption_images.py"
+        " --settings {params.settings:q}"
         " --model-mark {params.mark:q} --model-lock {input.locks:q} --threads {threads}"
         " --tar {input.tar:q} --manifest {input.manifest:q}"
         " --output {output.captions:q} 2> {log:q}"
@@ -55,7 +56,8 @@ rule rewrite_captions:
         mark=rewriter_mark,
         about=rewriter_flags,
     shell:
-        "{RUN}/rewrite_captions.py --settings {params.settings:q}"
+        f"{RUN}/rewrite_captions.py"
+        " --settings {params.settings:q}"
         " --model-mark {params.mark:q} --model-lock {input.locks:q} --threads {threads}"
         " {params.about}"
         " --captions {input.captions:q} --output {output.captions:q} 2> {log:q}"

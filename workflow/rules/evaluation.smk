@@ -26,6 +26,7 @@ rule evaluate_classifier:
         name=run_name,
         classes=eval_mask_flags,
     shell:
-        "{RUN}/evaluate_classifier.py --name {params.name:q}"
+        f"{RUN}/evaluate_classifier.py"
+        " --name {params.name:q}"
         " --checkpoint {input.checkpoint:q} --tar {input.tar:q} --manifest {input.manifest:q}"
         " {params.classes} --threads {threads} --output {output.predictions:q} 2> {log:q}"

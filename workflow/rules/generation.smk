@@ -25,7 +25,8 @@ rule generate_images:
         mark=generator_mark,
         extension=config["dataset"]["image_format"],
     shell:
-        "{RUN}/generate_images.py --settings {params.settings:q}"
+        f"{RUN}/generate_images.py"
+        " --settings {params.settings:q}"
         " --model-mark {params.mark:q} --model-lock {input.locks:q}"
         " --extension {params.extension} --threads {threads}"
         " --prompts {input.prompts:q} --tar {output.tar:q} --manifest {output.manifest:q}"

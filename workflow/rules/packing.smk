@@ -17,7 +17,8 @@ rule render_openmoji:
     params:
         scenes=train_scene_flags,
     shell:
-        "{RUN}/render_openmoji.py {params.scenes}"
+        f"{RUN}/render_openmoji.py"
+        " {params.scenes}"
         " --class-ids {wildcards.class_id:q} --output results/{wildcards.dataset:q}/source"
         " --stamp {output.stamp:q} 2> {log:q}"
 
@@ -38,8 +39,9 @@ rule index_source:
         "../../envs/workflow.yaml"
     params:
         source=index_flags,
+        folder=lambda wildcards, output: os.path.dirname(output[0]),
     shell:
-        "{RUN}/index_source.py {params.source}" " --output results/{DATASET:q}/source 2> {log:q}"
+        f"{RUN}/index_source.py" " {params.source}" " --output {params.folder:q} 2> {log:q}"
 
 
 # A class index is no folder of drawn images, whose names its own would fit.
@@ -70,7 +72,8 @@ rule pack_real:
         selection=selection(config["dataset"]),
         token=shard_token,
     shell:
-        "{RUN}/pack_real.py {params.source}"
+        f"{RUN}/pack_real.py"
+        " {params.source}"
         " --shard {wildcards.shard:q} {params.place} --format {params.format:q}"
         " --selection {params.selection:q} --source-token {params.token:q}"
         " --index results/{wildcards.dataset:q}/real/.{wildcards.shard:q}.sources.json"
@@ -93,7 +96,8 @@ rule render_eval_set:
     params:
         scenes=eval_scene_flags,
     shell:
-        "{RUN}/render_openmoji.py {params.scenes}"
+        f"{RUN}/render_openmoji.py"
+        " {params.scenes}"
         " --output {output.folder:q} --stamp {output.stamp:q} 2> {log:q}"
 
 
@@ -121,7 +125,8 @@ rule pack_eval_set:
         corruptions=eval_corruption_flags,
         token=eval_token,
     shell:
-        "{RUN}/pack_eval_set.py {params.source}"
+        f"{RUN}/pack_eval_set.py"
+        " {params.source}"
         " --format {params.format:q} --selection {params.selection:q}"
         " {params.corruptions} --threads {threads} --source-token {params.token:q}"
         " --index results/eval_sets/.{wildcards.eval_set:q}.sources.json"

@@ -15,7 +15,8 @@ rule download_data:
     params:
         lock=LOCK,
     shell:
-        "python {SCRIPTS:q}/download_data.py --name {wildcards.download:q} --lock {params.lock:q}"
+        f"{PLAIN}/download_data.py"
+        " --name {wildcards.download:q} --lock {params.lock:q}"
         " --output {output.stamp:q} 2> {log:q}"
 
 
@@ -34,7 +35,8 @@ rule download_model:
         request=request_json("models"),
         lock=LOCK,
     shell:
-        "python {SCRIPTS:q}/download_model.py --request {params.request:q} --lock {params.lock:q}"
+        f"{PLAIN}/download_model.py"
+        " --request {params.request:q} --lock {params.lock:q}"
         " --output {output.stamp:q} 2> {log:q}"
 
 
@@ -53,7 +55,8 @@ rule download_dataset:
         request=request_json("datasets"),
         lock=LOCK,
     shell:
-        "python {SCRIPTS:q}/download_model.py --request {params.request:q} --lock {params.lock:q}"
+        f"{PLAIN}/download_model.py"
+        " --request {params.request:q} --lock {params.lock:q}"
         " --output {output.stamp:q} 2> {log:q}"
 
 
@@ -70,4 +73,4 @@ rule prefetch:
     params:
         lock=LOCK,
     shell:
-        "python {SCRIPTS:q}/write_lock.py --stamps {input.stamps:q} --output {params.lock:q} 2> {log:q}"
+        f"{PLAIN}/write_lock.py" " --stamps {input.stamps:q} --output {params.lock:q} 2> {log:q}"

@@ -19,6 +19,7 @@ rule write_prompts:
         place=place_flags,
         texts=prompt_flags,
     shell:
-        "{RUN}/write_prompts.py --settings {params.settings:q}"
+        f"{RUN}/write_prompts.py"
+        " --settings {params.settings:q}"
         " --shard {wildcards.shard:q} {params.place} {params.texts}"
         " --output {output.prompts:q} 2> {log:q}"

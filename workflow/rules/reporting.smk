@@ -19,7 +19,8 @@ rule collect_scores:
         comparisons=dump_json(COMPARISONS),
         draws=flags(draws=config["report"]["draws"]),
     shell:
-        "{RUN}/collect_scores.py @{input.arguments:q}"
+        f"{RUN}/collect_scores.py"
+        " @{input.arguments:q}"
         " --comparisons {params.comparisons:q} {params.draws} --output {output.scores:q} 2> {log:q}"
 
 
@@ -57,7 +58,8 @@ rule make_tables:
     params:
         settings=report_settings,
     shell:
-        "{RUN}/make_tables.py --scores {input.scores:q}"
+        f"{RUN}/make_tables.py"
+        " --scores {input.scores:q}"
         " --config-json {params.settings:q} --output-dir results/report/tables 2> {log:q}"
 
 
@@ -83,7 +85,8 @@ rule plot_robustness:
     params:
         settings=report_settings,
     shell:
-        "{RUN}/plot_robustness.py --scores {input.scores:q}"
+        f"{RUN}/plot_robustness.py"
+        " --scores {input.scores:q}"
         " --config-json {params.settings:q} --output {output.png:q} {output.svg:q} 2> {log:q}"
 
 
@@ -114,7 +117,8 @@ rule plot_class_gains:
         settings=report_settings,
         comparison=lambda wildcards: flags(comparison=COMPARISONS[int(wildcards.comparison)]),
     shell:
-        "{RUN}/plot_class_gains.py --scores {input.scores:q}"
+        f"{RUN}/plot_class_gains.py"
+        " --scores {input.scores:q}"
         " --config-json {params.settings:q} {params.comparison}"
         " --output {output.png:q} {output.svg:q} 2> {log:q}"
 
@@ -153,7 +157,8 @@ rule plot_gallery:
     params:
         shown=gallery_flags,
     shell:
-        "{RUN}/plot_gallery.py @{input.arguments:q} {params.shown}"
+        f"{RUN}/plot_gallery.py"
+        " @{input.arguments:q} {params.shown}"
         " --output {output.page:q} 2> {log:q}"
 
 
@@ -197,5 +202,6 @@ rule plot_stage_times:
     conda:
         "../../envs/report.yaml"
     shell:
-        "{RUN}/plot_stage_times.py @{input.arguments:q}"
+        f"{RUN}/plot_stage_times.py"
+        " @{input.arguments:q}"
         " --csv {output.csv:q} --output {output.png:q} {output.svg:q} 2> {log:q}"

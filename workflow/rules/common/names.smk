@@ -8,7 +8,8 @@ from snakemake.exceptions import WorkflowError
 
 # Seen from the working directory, which is the checkout itself unless --directory says otherwise.
 SCRIPTS = os.path.relpath(Path(workflow.basedir) / "workflow" / "scripts")
-# How a script is started, its name behind a slash: docs/warm-start.md.
+# How a script is started, its name behind a slash: plainly, or warm (docs/warm-start.md).
+PLAIN = f"python {shlex.quote(SCRIPTS)}"
 RUN = f"python {shlex.quote(SCRIPTS)}/warm.py run {shlex.quote(SCRIPTS)}"
 sys.path.insert(0, os.path.abspath(SCRIPTS))
 
@@ -66,7 +67,7 @@ def flags(**values):
 
 
 def code(script):
-    """What a rule depends on of the code: one small file with the digests of all modules it imports.
+    """The input that stands for a script's code: a file with the digests of all modules it imports.
 
     One file, not one input a module: a large experiment has ten thousand jobs, and each input costs
     Snakemake time and memory. It is written only if a digest has changed.
