@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 
 from capsynth.errors import CapsynthError
+from capsynth.job_log import JobLog
 from capsynth.offline import go_offline
 
 
@@ -17,6 +18,7 @@ def run(main: Callable[[], None]) -> int:
     Returns:
         0, or 1 after a ``CapsynthError``, which is printed to stderr as one line ``error: ...``.
         Any other exception is a mistake in the code and keeps its traceback.
+        In a job of a run, stderr also tells where and how long it ran (``job_log``).
     """
     logging.basicConfig(
         stream=sys.stderr,
@@ -26,12 +28,13 @@ def run(main: Callable[[], None]) -> int:
     )
     # Scripts import what reads these variables later, inside of functions.
     go_offline()
-    try:
-        main()
-    except CapsynthError as error:
-        print("error:", " ".join(str(error).splitlines()), file=sys.stderr)
-        return 1
-    return 0
+    with JobLog() as job:
+        try:
+            main()
+        except CapsynthError as error:
+            print("error:", " ".join(str(error).splitlines()), file=sys.stderr)
+            job.exit_code = 1
+        return job.exit_code
 
 
 def set_threads(threads: int) -> None:
