@@ -13,6 +13,7 @@ import yaml
 from slurm_cluster import Cluster, Job
 
 CAPTIONS = "results/openmoji/captions/tiny/car-0.jsonl"
+FAST_SNAKEMAKE = Path(__file__).parents[1] / "support" / "fast_polling.py"
 PROMPTS = "results/openmoji/prompts/caption/car-0.jsonl"
 PREDICTIONS = "results/openmoji/predictions/real/tiny/seed0/{}.parquet"
 EVAL_SETS = ("openmoji-val", "openmoji-c")
@@ -72,10 +73,26 @@ def test_each_form_of_the_profile_applies_as_a_whole(
     assert "rule caption_images" in planned(*profile, "--forcerun", "caption_images")
 
 
-@pytest.mark.parametrize(("recipe_gpus", "resources"), [(1, ()), (4, ("--resources", "gpu=4"))])
-def test_a_run_and_its_evaluations_ask_for_the_gpus_of_its_recipe_on_one_node(
+NO_GPU = ("--set-resources", "train_classifier:gpu=0", "evaluate_classifier:gpu=0")
+PARTITIONS = ("--slurm-partition-config", "profiles/slurm/partitions.example.yaml")
+
+
+@pytest.mark.parametrize(
+    ("recipe_gpus", "words", "gpus", "partition", "minutes"),
+    [
+        # With one GPU evaluations follow one another, with four or none they need not.
+        (1, (), 1, "cpu", 720 + 30 + 30),
+        (4, ("--resources", "gpu=4", *PARTITIONS), 4, "gpu", 720 + 30),
+        (1, NO_GPU, 0, "cpu", 720 + 30),
+    ],
+    ids=["one GPU", "four GPUs", "no GPU"],
+)
+def test_a_run_and_its_evaluations_are_one_job_with_the_gpus_of_its_recipe(
     recipe_gpus: int,
-    resources: tuple[str, ...],
+    words: tuple[str, ...],
+    gpus: int,
+    partition: str,
+    minutes: int,
     snakemake: Any,
     new_checkout: Callable[[Path], Path],
     tmp_path: Path,
@@ -93,9 +110,9 @@ def test_a_run_and_its_evaluations_ask_for_the_gpus_of_its_recipe_on_one_node(
             cluster.command(
                 "scontrol", "update", f"nodename={node}", "state=drain", "reason=nothing-may-run"
             )
-        words = ["--profile", "profiles/slurm", *resources, "--", *targets]
+        command = ["--profile", "profiles/slurm", *words, "--", *targets]
         running = subprocess.Popen(
-            [sys.executable, Path(__file__).parents[1] / "support" / "fast_polling.py", *words],
+            [sys.executable, FAST_SNAKEMAKE, *command],
             cwd=folder,
             env=cluster.environment(),
         )
@@ -104,13 +121,11 @@ def test_a_run_and_its_evaluations_ask_for_the_gpus_of_its_recipe_on_one_node(
             assert running.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.2)
-        running.terminate()
         (job,) = cluster.jobs()
+    running.wait()  # it went with its cluster
     assert all(rule in job.comment for rule in ("train_classifier", "evaluate_classifier"))
-    assert job.gpus == recipe_gpus
-    assert job.nodes == 1
-    # With one GPU the evaluations follow one another, with four they need not.
-    assert job.time_limit_min == 720 + (60 if recipe_gpus == 1 else 30)
+    assert (job.gpus, job.nodes, job.partition) == (gpus, 1, partition)
+    assert job.time_limit_min == minutes
 
 
 def test_the_profile_is_linked_where_snakemake_looks_and_nothing_is_overwritten(
