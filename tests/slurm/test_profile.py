@@ -78,12 +78,11 @@ PARTITIONS = ("--slurm-partition-config", "profiles/slurm/partitions.example.yam
 
 
 @pytest.mark.parametrize(
-    ("recipe_gpus", "words", "gpus", "partition", "minutes"),
+    ("recipe_gpus", "words", "gpus", "partition"),
     [
-        # With one GPU evaluations follow one another, with four or none they need not.
-        (1, (), 1, "cpu", 720 + 30 + 30),
-        (4, ("--resources", "gpu=4", *PARTITIONS), 4, "gpu", 720 + 30),
-        (1, NO_GPU, 0, "cpu", 720 + 30),
+        (1, (), 1, "cpu"),
+        (4, PARTITIONS, 4, "gpu"),
+        (1, NO_GPU, 0, "cpu"),
     ],
     ids=["one GPU", "four GPUs", "no GPU"],
 )
@@ -92,7 +91,6 @@ def test_a_run_and_its_evaluations_are_one_job_with_the_gpus_of_its_recipe(
     words: tuple[str, ...],
     gpus: int,
     partition: str,
-    minutes: int,
     snakemake: Any,
     new_checkout: Callable[[Path], Path],
     tmp_path: Path,
@@ -125,7 +123,9 @@ def test_a_run_and_its_evaluations_are_one_job_with_the_gpus_of_its_recipe(
     running.wait()  # it went with its cluster
     assert all(rule in job.comment for rule in ("train_classifier", "evaluate_classifier"))
     assert (job.gpus, job.nodes, job.partition) == (gpus, 1, partition)
-    assert job.time_limit_min == minutes
+    # They take turns: the memory and CPUs of the largest, the minutes of all.
+    assert (job.cpus, job.mem_mb) == (recipe_gpus, 4000 * recipe_gpus)
+    assert job.time_limit_min == 720 + 30 + 30
 
 
 def test_the_profile_is_linked_where_snakemake_looks_and_nothing_is_overwritten(
@@ -172,6 +172,5 @@ def test_one_allocation_runs_all_jobs_and_submits_none(
     log = (folder / f"capsynth-{job_id}.log").read_text()
     assert job.state == "COMPLETED", log
     assert (folder / PROMPTS).exists()
-    assert "Provided resources: gpu=1, mem_mb=9000" in log
-    assert "Provided cores: 2" in log
+    assert "--cores 2 --resources gpu=1 mem_mb=9000" in log
     assert jobs_of(cluster, folder) == [job]
