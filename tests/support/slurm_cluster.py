@@ -120,6 +120,7 @@ class Job:
         restarts: How often it was requeued.
         run_time_s: How long it has run, since it was last requeued.
         time_limit_min: How long it may run.
+        nodes: How many nodes it asked for.
         gpus: GPUs that it asked for.
         cpus: CPUs that it asked for.
         mem_mb: Memory that it asked for.
@@ -136,6 +137,7 @@ class Job:
     restarts: int
     run_time_s: int
     time_limit_min: int
+    nodes: int
     gpus: int
     cpus: int
     mem_mb: int
@@ -248,7 +250,8 @@ class Cluster:
 
     def environment(self) -> dict[str, str]:
         """Return the environment in which SLURM's commands, and Snakemake, know this cluster."""
-        path = [str(self.folder / "bin"), os.environ["PATH"], *SBIN]
+        python = str(Path(sys.executable).parent)  # jobs run the Python of the tests
+        path = [str(self.folder / "bin"), python, os.environ["PATH"], *SBIN]
         return {
             **os.environ,
             "PATH": os.pathsep.join(path),
@@ -256,13 +259,14 @@ class Cluster:
             MARK: str(self.folder),  # the last: slurmd writes its title over the first ones
         }
 
-    def command(self, *words: str) -> str:
-        """Run one of SLURM's commands and return what it prints.
+    def command(self, *words: str, cwd: Path | None = None) -> str:
+        """Run one of SLURM's commands, in a folder, and return what it prints.
 
         Raises:
             RuntimeError: If it fails; the message is what it says.
         """
-        done = subprocess.run(words, env=self.environment(), capture_output=True, text=True)
+        environment = self.environment()
+        done = subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"{words[0]}: {done.stderr.strip()}")
         return done.stdout
@@ -504,6 +508,7 @@ def _job_of(record: dict[str, Any]) -> Job:
         restarts=record["restart_cnt"],
         run_time_s=_run_time(record),
         time_limit_min=record["time_limit"],
+        nodes=record["node_count"],
         gpus=int(gpus[1]) if gpus else 0,
         cpus=int(asked["cpu"]),
         mem_mb=_megabytes(asked["mem"]),
@@ -542,7 +547,10 @@ def _free_ports(count: int, base: int | None) -> list[int]:
         try:
             with ExitStack() as stack:
                 for port in ports:
-                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+                    probe = stack.enter_context(socket.socket())
+                    # As SLURM does: connections of an earlier cluster that still time out are fine.
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    probe.bind(("127.0.0.1", port))
             return list(ports)
         except OSError:
             if base:
