@@ -151,8 +151,15 @@ def describe_params(before: Sequence[str], now: Mapping[str, Any]) -> list[str]:
         if not fitting:
             words.append(f"{name} is now {_short(value)}")
             continue
-        known = max(fitting, key=lambda other: len(settings.items() & other.items()))
-        words += describe_settings(known, settings)
+        # Of several that share names, the one that differs least.
+        nearest = min(
+            fitting,
+            key=lambda other: (
+                len(settings.keys() ^ other.keys()),
+                len(settings.items() ^ other.items()),
+            ),
+        )
+        words += describe_settings(nearest, settings)
     return words or (["a setting is no longer given"] if before else [])
 
 

@@ -29,9 +29,9 @@ class State(StrEnum):
     ``DONE``: its results are there and as asked for. ``RUNNING``: Snakemake has started it, and its
     log is of that start. ``QUEUED``: Snakemake has submitted it, and no log is of that start.
     ``SILENT``: it runs, as far as is known, and has left no sign of life for a while: it computes
-    without a word, hangs, or was killed together with its Snakemake. ``FAILED``: it has no results,
-    and its log ends with an error. ``STOPPED``: it has none, and its log no error. ``WAITING``: the
-    other jobs that are owed.
+    without a word, hangs, or was killed together with its Snakemake. ``FAILED``: its log ends with
+    an error, and it has no results or was started. ``STOPPED``: it has none, never had, and its log
+    has no error. ``WAITING``: the other jobs that are owed.
     """
 
     DONE = "done"
@@ -150,26 +150,29 @@ def job_status(job: PlannedJob, now: float) -> JobStatus:
         return JobStatus(State.DONE)
     batches = [file for output in job.outputs for file in finished_batches(Path(output))]
     logged = _changed_at(Path(job.log)) if job.log else None
+    tail = _tail(job.log)
+    errors = _ERROR.findall(tail)
+    # The shell makes the log at the start; clocks of two hosts differ a little.
+    is_of_this_start = logged is not None and logged >= (job.started or 0) - CLOCKS_S
+    if job.started is not None and not is_of_this_start:
+        return JobStatus(State.QUEUED, batches=len(batches))
+    # A profile that keeps what failed jobs wrote keeps Snakemake's marker of their start, too.
+    if errors and (job.started is not None or job.reasons.missing):
+        return JobStatus(State.FAILED, error=errors[-1], batches=len(batches))
     if job.started is not None:
-        # The shell makes the log at the start; clocks of two hosts differ a little.
-        if logged is None or logged < job.started - CLOCKS_S:
-            return JobStatus(State.QUEUED, batches=len(batches))
-        sign = max([logged, *(time for file in batches if (time := _changed_at(file)))])
-        state = State.SILENT if now - sign > SILENT_S else State.RUNNING
-        found = _PROGRESS.findall(_tail(job.log))
-        done, total, rate = found[-1] if found else (None, None, None)
+        signs = [logged or 0.0, *filter(None, map(_changed_at, batches))]
+        state = State.SILENT if now - max(signs) > SILENT_S else State.RUNNING
+        done, total, rate = next(reversed(_PROGRESS.findall(tail)), (None, None, None))
         return JobStatus(
             state,
-            int(done) if done else None,
-            int(total) if total else None,
-            float(rate) if rate else None,
+            None if done is None else int(done),
+            None if total is None else int(total),
+            None if rate is None else float(rate),
             batches=len(batches),
         )
-    if job.reasons.missing and not job.reasons.made_before and logged is not None:
-        errors = _ERROR.findall(_tail(job.log))
-        state = State.FAILED if errors else State.STOPPED
-        return JobStatus(state, error=errors[-1] if errors else None, batches=len(batches))
-    return JobStatus(State.WAITING, batches=len(batches))
+    # A log beside the record of a run that ended well is of that run: its result was deleted.
+    is_stopped = logged is not None and job.reasons.missing and not job.reasons.made_before
+    return JobStatus(State.STOPPED if is_stopped else State.WAITING, batches=len(batches))
 
 
 def finished_batches(output: Path) -> list[Path]:
@@ -199,7 +202,7 @@ def recorded_rate(jobs: Sequence[PlannedJob]) -> float | None:
     items, seconds = 0, 0.0
     for job in sample(jobs):
         took = benchmark_seconds(job.benchmark)
-        found = _PROGRESS.findall(_tail(job.log)) if job.log and Path(job.log).exists() else []
+        found = _PROGRESS.findall(_tail(job.log))
         if took and found:
             items += int(found[-1][1])
             seconds += took
