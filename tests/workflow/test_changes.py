@@ -208,7 +208,7 @@ def test_results_with_other_times_and_no_records_run_until_they_are_touched(
     shutil.rmtree(experiment.folder / ".snakemake")
     give_other_times(experiment.folder / "results", reverse=True)
     assert {"train_classifier(real, tiny, 0)", "pack_real(bat-0)"} <= experiment.owed()
-    done = experiment.snakemake("--touch")
+    done = experiment.snakemake("--touch", "--forceall")
     assert done.returncode == 0, done.stderr
     assert experiment.owed() == set()
     changed(experiment, variants__caption__template="{caption}, a {class_name}")

@@ -285,7 +285,7 @@ def _reasons(
         missing,
         bool(records),
         {file: name for file, name in named.items() if name != "code"},
-        _changed_modules(persistence, job),
+        _changed_modules(persistence, job) or (() if "code" in named.values() else None),
         tuple(sorted(recorded - inputs)),
         tuple(sorted(inputs - recorded)),
         tuple(sorted(params.only_old)),
