@@ -22,7 +22,7 @@ rule evaluate_classifier:
     threads: 1
     resources:
         mem_mb=grows(LIBRARIES_MB),
-        runtime=grows(30),
+        runtime=grows(15),
         gpu=1,
     params:
         name=run_name,

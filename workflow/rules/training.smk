@@ -19,7 +19,7 @@ rule train_classifier:
     threads: training_threads
     resources:
         mem_mb=grows(training_mb),
-        runtime=grows(720),
+        runtime=grows(360),
         gpu=training_gpus,
     params:
         launcher=training_launcher,
