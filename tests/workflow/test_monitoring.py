@@ -158,7 +158,7 @@ def held_run(experiment: Any) -> Iterator[subprocess.Popen[str]]:
         text=True,
     )
     log = folder / "logs/generate_images/openmoji/class-name/bat-0.log"
-    # Snakemake removes the log of the last run, whose last line says 4/4, and the job makes its own.
+    # The log of the last run, whose last line says 4/4, goes before the job makes its own.
     while not (log.exists() and "3/4" in log.read_text()):
         assert run.poll() is None
         time.sleep(0.1)
