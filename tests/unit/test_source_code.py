@@ -1,12 +1,13 @@
 """Which code a script depends on: found by its imports, so that it cannot be forgotten."""
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from capsynth.source_code import code_of
+from capsynth.source_code import VERSIONS, code_of, write_code_digests
 
 SCRIPTS = Path("workflow/scripts")
 
@@ -34,3 +35,17 @@ def test_what_python_loads_is_what_is_listed(repository: Path, name: str) -> Non
     out = subprocess.run([sys.executable, "-c", load], check=True, capture_output=True, text=True)
     loaded = {Path(line).relative_to(root) for line in out.stdout.splitlines()}
     assert loaded <= listed
+
+
+def test_each_version_of_the_digests_is_kept_under_its_checksum(tmp_path: Path) -> None:
+    digests = tmp_path / "code" / "s.json"
+    texts = []
+    for name in ("first", "second"):  # one process remembers the digest of a path
+        script = tmp_path / name / "s.py"
+        script.parent.mkdir()
+        script.write_text(f"{name} = 1\n")
+        write_code_digests(script, script.parent, digests)
+        texts.append(digests.read_bytes())
+    assert texts[0] != texts[1]
+    kept = {path.stem: path.read_bytes() for path in (digests.parent / VERSIONS).iterdir()}
+    assert kept == {hashlib.sha256(text).hexdigest(): text for text in texts}

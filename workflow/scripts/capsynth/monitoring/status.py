@@ -133,7 +133,7 @@ def _stage(rule: str, jobs: Sequence[tuple[PlannedJob, JobStatus, float | None]]
     times = [seconds for _, seconds in owed if seconds is not None]
     return StageStatus(
         rule,
-        Counter(status.state for _, status, _ in jobs),
+        dict(Counter(status.state for _, status, _ in jobs)),
         sum(status.batches for status, _ in owed),
         recorded_rate([job for job, status, _ in jobs if status.state == State.DONE]),
         sum(rates) if rates else None,
