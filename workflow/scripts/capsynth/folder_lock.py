@@ -7,6 +7,7 @@ import os
 import platform
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -42,17 +43,17 @@ class FolderLock:
         """
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+        pids: Sequence[int] = ()  # of this host only a process that holds the flock is alive
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise CapsynthError(self._refusal(self._read())) from None
         except OSError:  # this file system has no locks: the record alone decides
-            pass
+            pids = psutil.pids()
         record = self._read()
         silence_s = _file_clock_s(self._path.parent) - self._path.stat().st_mtime
-        if record and is_alive(record, platform.node(), psutil.pids(), silence_s):
-            if (record.host, record.pid) != (platform.node(), os.getpid()):
-                raise CapsynthError(self._refusal(record))
+        if record and is_alive(record, platform.node(), pids, silence_s):
+            raise CapsynthError(self._refusal(record))
         self.left = record
         now = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
         self._write(json.dumps(asdict(Holder(platform.node(), os.getpid(), now))))

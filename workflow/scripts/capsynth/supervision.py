@@ -360,7 +360,7 @@ def is_alive(holder: Holder, host: str, pids: Container[int], silence_s: float) 
     Args:
         holder: The record.
         host: This host.
-        pids: The processes of this host.
+        pids: The processes of this host that may be it.
         silence_s: How long ago the record was touched, by the clock of the file system.
     """
     if holder.host == host:

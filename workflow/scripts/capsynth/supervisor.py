@@ -259,7 +259,7 @@ class Supervisor:
                 self._queue.cancel(job.job_id for job in left)
                 if waited_s > _KILL_AFTER_S:
                     self._queue.cancel((job.job_id for job in left), kill=True)
-            self._pause(_GONE_POLL_S)
+            self._pause(min(_GONE_POLL_S, self._patience.poll_s))
 
     def _end(self, stop: Stopped) -> int:
         """Stop Snakemake and its jobs; a second signal shortens the wait for Snakemake."""
