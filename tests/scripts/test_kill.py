@@ -1,4 +1,4 @@
-"""Stages killed with SIGKILL in their middle: started again, they end in the same bytes."""
+"""Stages killed, stopped and started twice: they end in the same bytes, and do no batch twice."""
 
 import signal
 import subprocess
@@ -11,10 +11,14 @@ from pathlib import Path
 import pytest
 
 from capsynth.configuration import complete_recipe
+from capsynth.errors import TRY_AGAIN
 from capsynth.files import dump_json
+from capsynth.resuming import BATCH_LOG_VARIABLE
 
 pytestmark = pytest.mark.slow
 PATIENCE_S = 120
+# Suffixes of the files that make a batch complete; a training's is its saved state.
+FINISHED = {".jsonl", ".safetensors"}
 
 
 @dataclass(frozen=True)
@@ -44,16 +48,38 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
-def kill_in_the_middle(command: list[str], partial: Path) -> None:
-    """Start a stage and kill it once its first finished batch lies on the disk."""
+def end_in_the_middle(command: list[str], partial: Path, number: signal.Signals) -> int:
+    """Start a stage, send it a signal once its first finished batch lies on the disk.
+
+    Returns:
+        How it ended.
+    """
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + PATIENCE_S
-    while not any(p.suffix != ".tmp" for p in partial.rglob("*") if p.is_file()):
+    while not any(p.suffix in FINISHED for p in partial.rglob("0*") if p.is_file()):
         assert process.poll() is None, "the stage ended before it could be killed"
         assert time.monotonic() < deadline, "no batch was finished in time"
         time.sleep(0.005)  # polls a process that has no way to tell us
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    process.send_signal(number)
+    return process.wait()
+
+
+def events(log: Path) -> list[tuple[str, str]]:
+    """Return (batch, event) in the order in which they were noted."""
+    lines = [line.split("\t") for line in log.read_text().splitlines()]
+    return [(batch, event) for _, batch, _, event in lines]
+
+
+def begun_again(log: Path) -> list[str]:
+    """Return the batches that were begun although they had been finished."""
+    finished: set[str] = set()
+    again = []
+    for batch, event in events(log):
+        if event == "begun" and batch in finished:
+            again.append(batch)
+        elif event == "finished":
+            finished.add(batch)
+    return again
 
 
 @pytest.fixture
@@ -170,27 +196,89 @@ def training(shards: Path) -> Stage:
     return Stage("train_classifier", flags, outputs)
 
 
-@pytest.mark.parametrize("name", ["captioning", "generation", "training"])
-def test_a_killed_stage_ends_in_the_bytes_of_an_undisturbed_one(
-    name: str,
-    repository: Path,
+@pytest.fixture(params=["captioning", "generation", "training"])
+def stage(
+    request: pytest.FixtureRequest,
     tmp_path: Path,
     shards: Path,
     tiny_captioner: Path,
     tiny_generator: Path,
-) -> None:
-    stage = {
+) -> Stage:
+    return {
         "captioning": lambda: captioning(shards, tiny_captioner),
         "generation": lambda: generation(tmp_path, tiny_generator),
         "training": lambda: training(shards),
-    }[name]()
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    whole.mkdir()
-    killed.mkdir()
-    subprocess.run(stage.command(repository, whole), check=True, capture_output=True)
+    }[request.param]()
+
+
+@pytest.fixture
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "batches.log"
+    monkeypatch.setenv(BATCH_LOG_VARIABLE, str(path))
+    return path
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    for name in ("whole", "other"):
+        (tmp_path / name).mkdir()
+    return tmp_path / "whole", tmp_path / "other"
+
+
+def run(stage: Stage, repository: Path, folder: Path) -> None:
+    subprocess.run(stage.command(repository, folder), check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_stage_ended_by_a_signal_goes_on_from_its_last_batch_and_ends_in_the_same_bytes(
+    number: signal.Signals,
+    stage: Stage,
+    repository: Path,
+    folders: tuple[Path, Path],
+    log: Path,
+) -> None:
+    whole, ended = folders
+    run(stage, repository, whole)
+    needed = {batch for batch, _ in events(log)}
+    log.unlink()
     first = next(iter(stage.outputs.values()))
-    kill_in_the_middle(stage.command(repository, killed), killed / f".{first}.partial")
-    assert not bytes_of(killed)
-    subprocess.run(stage.command(repository, killed), check=True, capture_output=True)
-    assert bytes_of(killed) == bytes_of(whole)
-    assert not (killed / f".{first}.partial").exists()
+    code = end_in_the_middle(stage.command(repository, ended), ended / f".{first}.partial", number)
+    # After SIGTERM it has saved all that it began, and tells that it is to be started again.
+    assert code == (TRY_AGAIN if number == signal.SIGTERM else -number)
+    if number == signal.SIGTERM:
+        begun = [batch for batch, event in events(log) if event == "begun"]
+        assert begun == [batch for batch, event in events(log) if event == "finished"]
+    assert not bytes_of(ended)
+    run(stage, repository, ended)
+    assert bytes_of(ended) == bytes_of(whole)
+    assert begun_again(log) == []
+    if stage.script != "train_classifier":  # a training may be stopped between two epochs
+        assert {batch for batch, _ in events(log)} == needed
+
+
+def test_a_finished_stage_that_runs_again_takes_its_result(
+    stage: Stage, repository: Path, folders: tuple[Path, Path], log: Path
+) -> None:
+    _, folder = folders
+    run(stage, repository, folder)
+    before, lines = bytes_of(folder), events(log)
+    for name in before:  # as Snakemake does before a job starts
+        (folder / name).unlink()
+    run(stage, repository, folder)
+    assert bytes_of(folder) == before
+    assert events(log) == lines
+
+
+def test_two_copies_of_a_stage_at_once_end_in_the_same_bytes(
+    stage: Stage, repository: Path, folders: tuple[Path, Path], log: Path
+) -> None:
+    whole, shared = folders
+    run(stage, repository, whole)
+    log.unlink()
+    command = stage.command(repository, shared)
+    copies = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    for copy in copies:
+        _, said = copy.communicate(timeout=PATIENCE_S)
+        assert copy.returncode == 0, said
+    assert bytes_of(shared) == bytes_of(whole)
+    assert begun_again(log) == []

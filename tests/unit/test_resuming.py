@@ -1,11 +1,20 @@
-"""Resuming: batches are fixed, work of another configuration is never used."""
+"""Resuming: batches are fixed, finished work is kept, and copies of a job do no harm."""
 
+import errno
+import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capsynth.resuming import PartialWork, batches
+from capsynth.errors import Stopped, Superseded
+from capsynth.progress import Progress
+from capsynth.resuming import BATCH_LOG_VARIABLE, PartialWork, batches, forget, partial_folder
+
+ITEMS = "abcdefgh"
 
 
 @given(st.lists(st.integers()), st.integers(1, 20))
@@ -16,20 +25,191 @@ def test_batches_hold_every_item_once_and_in_order(items: list[int], size: int) 
     assert all(len(batch) == size for _, batch in found[:-1])
 
 
-def test_finished_work_is_found_again(tmp_path: Path) -> None:
-    PartialWork(tmp_path / "a.tar", "one").path(3, ".txt").write_text("x")
-    assert PartialWork(tmp_path / "a.tar", "one").path(3, ".txt").read_text() == "x"
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    return tmp_path / "a.txt"
 
 
-def test_work_of_another_fingerprint_is_deleted(tmp_path: Path) -> None:
-    old = PartialWork(tmp_path / "a.tar", "one").path(0, ".txt")
-    old.write_text("x")
-    assert not PartialWork(tmp_path / "a.tar", "two").path(0, ".txt").exists()
-    assert not old.exists()
+@pytest.fixture
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "batches.log"
+    monkeypatch.setenv(BATCH_LOG_VARIABLE, str(path))
+    return path
+
+
+def do_batches(work: PartialWork, most: int = 100, after: Callable[[int], None] = id) -> list[int]:
+    """Finish batches of two items, at most ``most``; return their numbers."""
+    done = []
+    with Progress("test", len(ITEMS), "letter") as progress:
+        for number, batch in work.unfinished(ITEMS, 2, ".txt", progress):
+            if len(done) == most:
+                break
+            work.path(number, ".txt").write_text("".join(batch))
+            done.append(number)
+            after(number)
+    return done
+
+
+def join(work: PartialWork) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        numbers = [number for number, _ in batches(ITEMS, 2)]
+        text = "".join(work.path(number, ".txt").read_text() for number in numbers)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+
+    return write
+
+
+def not_again(path: Path) -> None:
+    pytest.fail("it was finished before")
+
+
+def test_a_second_start_does_what_the_first_left(output: Path) -> None:
+    assert do_batches(PartialWork([output], "one"), most=2) == [0, 1]
+    work = PartialWork([output], "one")
+    # Of the batch that was begun and not finished the claim is left: it comes last.
+    assert do_batches(work) == [3, 2]
+    work.publish(join(work))
+    assert output.read_text() == ITEMS
+
+
+def test_work_of_another_mark_is_never_used(output: Path) -> None:
+    do_batches(PartialWork([output], "one"))
+    work = PartialWork([output], "two")
+    assert do_batches(work) == [0, 1, 2, 3]
+    assert [path.name for path in partial_folder(output).iterdir() if path.is_dir()] == ["two"]
+
+
+def test_what_was_finished_is_taken_over_when_the_output_is_deleted(output: Path) -> None:
+    work = PartialWork([output], "one")
+    do_batches(work)
+    work.publish(join(work))
+    assert output.stat().st_nlink == 2  # it takes no space twice
+    output.unlink()  # as Snakemake does before a job starts
+    again = PartialWork([output], "one")
+    assert do_batches(again) == []
+    again.publish(not_again)
+    assert output.read_text() == ITEMS
+
+
+def test_finished_batches_take_no_space_beside_the_output(output: Path) -> None:
+    work = PartialWork([output], "one")
+    do_batches(work)
+    work.publish(join(work))
+    assert {p.name for p in work.folder.rglob("*")} == {"finished", "a.txt", "finished.json"}
+    forget(output)
+    assert [path.name for path in output.parent.iterdir()] == ["a.txt"]
+
+
+def test_an_output_that_was_edited_in_place_is_made_anew(output: Path) -> None:
+    work = PartialWork([output], "one")
+    do_batches(work)
+    work.publish(join(work))
+    with output.open("r+") as file:
+        file.write("X")
+    again = PartialWork([output], "one")
+    assert do_batches(again) == [0, 1, 2, 3]
+    again.publish(join(again))
+    assert output.read_text() == ITEMS
+
+
+def test_a_file_system_without_hard_links_gets_a_copy(
+    output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*paths: object) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    work = PartialWork([output], "one")
+    do_batches(work)
+    work.publish(join(work))
+    assert output.read_text() == ITEMS
+    assert output.stat().st_nlink == 1
+
+
+def test_two_copies_share_the_batches(output: Path, log: Path) -> None:
+    one, two = PartialWork([output], "one"), PartialWork([output], "one")
+    by_two: list[int] = []
+
+    def run_the_other(number: int) -> None:
+        if number == 1:  # finished by the first copy, not yet noted
+            by_two.extend(do_batches(two, most=1))
+
+    by_one = do_batches(one, after=run_the_other)
+    assert (by_one, by_two) == ([0, 1, 3], [2])
+    finished = [line.split("\t")[1] for line in log.read_text().splitlines() if "finished" in line]
+    assert sorted(finished) == ["0", "1", "2", "3"]
+    one.publish(join(one))
+    two.publish(not_again)
+    assert output.read_text() == ITEMS
+
+
+def test_a_copy_whose_batches_another_copy_has_cleared_takes_its_result(output: Path) -> None:
+    slow = PartialWork([output], "one")
+
+    def overtaken(number: int) -> None:
+        if number == 1:
+            quick = PartialWork([output], "one")
+            do_batches(quick)
+            quick.publish(join(quick))
+
+    assert do_batches(slow, after=overtaken) == [0, 1]
+    slow.publish(not_again)
+    assert output.read_text() == ITEMS
+
+
+def test_an_orphan_with_other_settings_stops_and_touches_nothing(output: Path) -> None:
+    orphan = PartialWork([output], "old")
+
+    def superseded(number: int) -> None:
+        if number == 1:
+            new = PartialWork([output], "new")
+            do_batches(new)
+            new.publish(join(new))
+
+    with pytest.raises(Superseded, match="other settings") as caught:
+        do_batches(orphan, after=superseded)
+    assert caught.value.complete
+    with pytest.raises(Superseded):
+        orphan.publish(not_again)
+    assert output.read_text() == ITEMS
+
+
+def test_an_orphan_of_a_run_that_has_succeeded_touches_nothing(output: Path) -> None:
+    orphan = PartialWork([output], "one")
+    do_batches(orphan)
+    forget(output)
+    with pytest.raises(Superseded) as caught:
+        orphan.publish(join(orphan))
+    assert not caught.value.complete
+    assert not output.exists()
+
+
+def test_sigterm_ends_after_the_batch_that_runs(output: Path) -> None:
+    work = PartialWork([output], "one")
+    before = signal.getsignal(signal.SIGTERM)
+
+    def terminate(number: int) -> None:
+        if number == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Stopped):
+        do_batches(work, after=terminate)
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert do_batches(PartialWork([output], "one")) == [2, 3]
+
+
+def test_sigterm_in_the_last_batch_stops_nothing(output: Path) -> None:
+    work = PartialWork([output], "one")
+
+    def terminate(number: int) -> None:
+        if number == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    assert do_batches(work, after=terminate) == [0, 1, 2, 3]
 
 
 def test_work_of_another_output_is_left_alone(tmp_path: Path) -> None:
-    other = PartialWork(tmp_path / "b.tar", "one").path(0, ".txt")
-    other.write_text("x")
-    PartialWork(tmp_path / "a.tar", "one").clear()
-    assert other.exists()
+    do_batches(PartialWork([tmp_path / "b.txt"], "one"))
+    forget(tmp_path / "a.txt")
+    assert do_batches(PartialWork([tmp_path / "b.txt"], "one")) == []

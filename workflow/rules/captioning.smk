@@ -27,7 +27,8 @@ rule caption_images:
     shell:
         f"{RUN}/caption_images.py"
         " --settings {params.settings:q}"
-        " --model-mark {params.mark:q} --model-lock {input.locks:q} --threads {threads}"
+        " --model-mark {params.mark:q} --model-lock {input.locks:q} --code {input.code:q}"
+        " --threads {threads}"
         " --tar {input.tar:q} --manifest {input.manifest:q}"
         " --output {output.captions:q} 2> {log:q}"
 
@@ -58,6 +59,7 @@ rule rewrite_captions:
     shell:
         f"{RUN}/rewrite_captions.py"
         " --settings {params.settings:q}"
-        " --model-mark {params.mark:q} --model-lock {input.locks:q} --threads {threads}"
+        " --model-mark {params.mark:q} --model-lock {input.locks:q} --code {input.code:q}"
+        " --threads {threads}"
         " {params.about}"
         " --captions {input.captions:q} --output {output.captions:q} 2> {log:q}"

@@ -27,7 +27,7 @@ rule generate_images:
     shell:
         f"{RUN}/generate_images.py"
         " --settings {params.settings:q}"
-        " --model-mark {params.mark:q} --model-lock {input.locks:q}"
+        " --model-mark {params.mark:q} --model-lock {input.locks:q} --code {input.code:q}"
         " --extension {params.extension} --threads {threads}"
         " --prompts {input.prompts:q} --tar {output.tar:q} --manifest {output.manifest:q}"
         " 2> {log:q}"

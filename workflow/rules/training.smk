@@ -26,6 +26,6 @@ rule train_classifier:
         sources=training_flags,
     shell:
         "{params.launcher} --recipe {params.recipe:q}"
-        " --seed {wildcards.seed} {params.sources}"
+        " --seed {wildcards.seed} --code {input.code:q} {params.sources}"
         " --threads {threads} --checkpoint {output.checkpoint:q} --history {output.history:q}"
         " 2> {log:q}"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from capsynth import cli
 from capsynth.models import require_model
+from capsynth.resuming import code_mark
 from capsynth.rewriting import RewriterSettings, rewrite_shard
 from capsynth.settings import settings_from_json
 
@@ -17,6 +18,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--settings", required=True, help="JSON of rewriting.RewriterSettings")
     parser.add_argument("--model-mark", required=True, help="name of local weights, or none")
     parser.add_argument("--model-lock", type=Path, nargs="*", default=[], help="hub models' stamps")
+    parser.add_argument("--code", type=Path, help="digests of the code: other code resumes nothing")
     parser.add_argument("--class-name", required=True)
     parser.add_argument("--captions", type=Path, required=True, help="of captions.CaptionRecord")
     parser.add_argument("--threads", type=int, required=True)
@@ -25,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = settings_from_json(RewriterSettings, args.settings)
     mark = require_model(settings.model, args.model_mark, args.model_lock)
     cli.set_threads(args.threads)
-    rewrite_shard(settings, args.class_name, args.captions, args.output, mark)
+    rewrite_shard(settings, args.class_name, args.captions, args.output, mark, code_mark(args.code))
 
 
 if __name__ == "__main__":

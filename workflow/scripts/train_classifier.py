@@ -8,6 +8,7 @@ from pathlib import Path
 from capsynth import cli
 from capsynth.distributed import process_count
 from capsynth.recipes import Recipe
+from capsynth.resuming import code_mark
 from capsynth.settings import settings_from_json
 from capsynth.shards import shard_name
 from capsynth.training import ShardSource, train_classifier
@@ -23,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--fractions", nargs="+", type=float, required=True, help="one a folder")
     parser.add_argument("--parts-per-class", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True, help="of all processes")
+    parser.add_argument("--code", type=Path, help="digests of the code: other code resumes nothing")
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--history", type=Path, required=True)
     args = parser.parse_args(argv)
@@ -34,7 +36,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         for name in names
     ]
     recipe = settings_from_json(Recipe, args.recipe)
-    train_classifier(recipe, shards, args.class_ids, args.seed, args.checkpoint, args.history)
+    train_classifier(
+        recipe,
+        shards,
+        args.class_ids,
+        args.seed,
+        args.checkpoint,
+        args.history,
+        code_mark(args.code),
+    )
 
 
 if __name__ == "__main__":

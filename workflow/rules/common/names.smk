@@ -8,9 +8,10 @@ from snakemake.exceptions import WorkflowError
 
 # Seen from the working directory, which is the checkout itself unless --directory says otherwise.
 SCRIPTS = os.path.relpath(Path(workflow.basedir) / "workflow" / "scripts")
-# How a script is started, its name behind a slash: plainly, or warm (docs/warm-start.md).
-PLAIN = f"python {shlex.quote(SCRIPTS)}"
-RUN = f"python {shlex.quote(SCRIPTS)}/warm.py run {shlex.quote(SCRIPTS)}"
+# How a script is started, its name behind a slash: plainly, or warm (docs/warm-start.md). It takes
+# the shell's place: SLURM's SIGTERM would end a shell at once, and with it the job.
+PLAIN = f"exec python {shlex.quote(SCRIPTS)}"
+RUN = f"exec python {shlex.quote(SCRIPTS)}/warm.py run {shlex.quote(SCRIPTS)}"
 sys.path.insert(0, os.path.abspath(SCRIPTS))
 
 from capsynth.configuration import class_table, complete

@@ -43,9 +43,7 @@ def training_launcher(wildcards):
     gpus = config["recipes"][wildcards.recipe]["gpus"]
     if gpus == 1:
         return f"{RUN}/train_classifier.py"
-    return (
-        f"torchrun --standalone --nproc-per-node {gpus} {shlex.quote(SCRIPTS)}/train_classifier.py"
-    )
+    return f"exec torchrun --standalone --nproc-per-node {gpus} {shlex.quote(SCRIPTS)}/train_classifier.py"
 
 
 def training_threads(wildcards):

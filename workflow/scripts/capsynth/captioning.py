@@ -11,7 +11,7 @@ from capsynth.decoding import Utterance
 from capsynth.files import read_json_lines, write_json_lines
 from capsynth.fingerprints import file_digest, fingerprint
 from capsynth.progress import Progress
-from capsynth.resuming import PartialWork, batches
+from capsynth.resuming import PartialWork
 from capsynth.seeding import derive_seed
 from capsynth.shards import ShardReader, ShardRecord, read_manifest, usable
 
@@ -22,7 +22,12 @@ Order = tuple[ShardRecord, int]
 
 
 def caption_shard(
-    settings: CaptionerSettings, tar: Path, manifest: Path, output: Path, model_mark: str
+    settings: CaptionerSettings,
+    tar: Path,
+    manifest: Path,
+    output: Path,
+    model_mark: str,
+    code_mark: str | None = None,
 ) -> None:
     """Caption the usable images of a real shard, resuming where an earlier start ended.
 
@@ -33,34 +38,28 @@ def caption_shard(
         output: JSON Lines of ``CaptionRecord``, in the manifest's order, the captions of an image
             together.
         model_mark: Name of the model's weights, part of the fingerprint.
+        code_mark: Name of the code; what other code has begun is not resumed.
     """
     records = usable(read_manifest(manifest))
     orders = [(record, number) for record in records for number in range(settings.num_captions)]
     mark = fingerprint(asdict(settings), model_mark)
-    work = PartialWork(output, fingerprint(mark, file_digest(manifest)))
+    work = PartialWork([output], fingerprint(mark, file_digest(manifest), code_mark))
     captioner: Captioner | None = None
-    parts = []
     with (
         ShardReader(tar) as reader,
         Progress(f"caption {output.stem}", len(orders), "caption") as progress,
     ):
-        for number, batch in batches(orders, settings.batch_size):
-            path = work.path(number, ".jsonl")
-            parts.append(path)
-            if path.exists():
-                progress.skip(len(batch))
-                continue
+        for number, batch in work.unfinished(orders, settings.batch_size, ".jsonl", progress):
             # The model is loaded only if something is left for it to do.
             captioner = captioner or load_captioner(settings)
             images = {record.key: reader.read_image(record) for record, _ in batch}
             seeds = [caption_seed(settings.seed, record.key, n) for record, n in batch]
             said = captioner.caption([images[record.key] for record, _ in batch], seeds)
-            write_json_lines(path, map(asdict, _records(settings, batch, said, mark)))
-            progress.advance(len(batch))
-    rows = [row for path in parts for row in read_json_lines(path)]
+            made = _records(settings, batch, said, mark)
+            write_json_lines(work.path(number, ".jsonl"), map(asdict, made))
+    work.publish_lines(len(orders), settings.batch_size)
+    rows = read_json_lines(output)
     log.info("%s: %d captions: %s", output, len(rows), count_statuses(rows) or "no image")
-    write_json_lines(output, rows)
-    work.clear()
 
 
 def caption_seed(seed: int | None, key: str, number: int) -> int:

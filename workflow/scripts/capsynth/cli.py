@@ -4,7 +4,7 @@ import logging
 import sys
 from collections.abc import Callable
 
-from capsynth.errors import CapsynthError
+from capsynth.errors import TRY_AGAIN, CapsynthError, Stopped, Superseded
 from capsynth.offline import go_offline
 
 
@@ -15,8 +15,9 @@ def run(main: Callable[[], None]) -> int:
     itself and see the exception.
 
     Returns:
-        0, or 1 after a ``CapsynthError``, which is printed to stderr as one line ``error: ...``.
-        Any other exception is a mistake in the code and keeps its traceback.
+        0, or 1 after a ``CapsynthError``, which is printed to stderr as one line ``error: ...``;
+        75 (``errors.TRY_AGAIN``) if SIGTERM stopped it and all is saved. Any other exception is
+        a mistake in the code and keeps its traceback.
     """
     logging.basicConfig(
         stream=sys.stderr,
@@ -28,6 +29,15 @@ def run(main: Callable[[], None]) -> int:
     go_offline()
     try:
         main()
+    except Stopped as stop:
+        print(
+            "stopped by SIGTERM, and goes on from here when started again:", stop, file=sys.stderr
+        )
+        return TRY_AGAIN
+    except Superseded as error:
+        print("error:", error, file=sys.stderr)
+        # An error would have Snakemake delete the outputs that the other start has made.
+        return 0 if error.complete else 1
     except CapsynthError as error:
         print("error:", " ".join(str(error).splitlines()), file=sys.stderr)
         return 1

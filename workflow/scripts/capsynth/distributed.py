@@ -40,6 +40,12 @@ class Processes:
             distributed.all_reduce(tensor)
         return tensor
 
+    def any(self, flag: bool) -> bool:
+        """Return whether ``flag`` holds in any process."""
+        if self.count == 1:
+            return flag
+        return bool(self.total(torch.tensor(float(flag), device=self.device)) > 0)
+
 
 def process_count() -> int:
     """Return how many processes torchrun started; 1 without torchrun."""

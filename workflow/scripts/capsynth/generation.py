@@ -118,6 +118,7 @@ def generate_shard(
     tar: Path,
     manifest: Path,
     model_mark: str,
+    code_mark: str | None = None,
 ) -> None:
     """Draw the images of one prompt file, resuming where an earlier start ended.
 
@@ -129,6 +130,7 @@ def generate_shard(
         tar: The synthetic shard.
         manifest: Its manifest: one row a prompt, those without an image included.
         model_mark: Name of the model's weights, part of the fingerprint.
+        code_mark: Name of the code; what other code has begun is not resumed.
 
     Raises:
         CapsynthError: If the model cannot do what the settings ask, or a prompt is too long for it
@@ -137,18 +139,13 @@ def generate_shard(
     rows = read_json_lines(prompts)
     prompt_mark = sorted({row["fingerprint"] for row in rows})
     mark = fingerprint(asdict(settings), extension, model_mark, prompt_mark, lora_digests(settings))
-    work = PartialWork(tar, fingerprint(mark, file_digest(prompts)))
+    work = PartialWork([tar, manifest], fingerprint(mark, file_digest(prompts), code_mark))
     generator: DiffusersGenerator | None = None
     over: dict[str, int] = {}
-    parts: list[tuple[Path, Path]] = []
     wanted = [row for row in rows if row["prompt"] is not None]
     with Progress(f"generate {tar.stem}", len(wanted), "image") as progress:
-        for number, batch in batches(wanted, settings.batch_size):
-            part = (work.path(number, ".tar"), work.path(number, ".jsonl"))
-            parts.append(part)
-            if part[1].exists():  # written after the tar
-                progress.skip(len(batch))
-                continue
+        # The manifest of a batch is written after its tar.
+        for number, batch in work.unfinished(wanted, settings.batch_size, ".jsonl", progress):
             # The model is loaded only if something is left for it to do.
             if generator is None:
                 generator = DiffusersGenerator(settings)
@@ -156,11 +153,20 @@ def generate_shard(
             drawn = draw_batch(
                 generator, [row["prompt"] for row in batch], [row["seed"] for row in batch]
             )
+            part = _part(work, number)
             write_shard(*part, _samples(batch, drawn, over, extension, mark))
-            progress.advance(len(batch))
-    write_shard(tar, manifest, _joined(rows, parts, mark))
+    parts = [_part(work, number) for number, _ in batches(wanted, settings.batch_size)]
+
+    def write(tar: Path, manifest: Path) -> None:
+        write_shard(tar, manifest, _joined(rows, parts, mark))
+
+    work.publish(write)
     _log_totals(tar.stem, read_manifest(manifest))
-    work.clear()
+
+
+def _part(work: PartialWork, number: int) -> tuple[Path, Path]:
+    """Return the tar and the manifest of a batch."""
+    return work.path(number, ".tar"), work.path(number, ".jsonl")
 
 
 def _tokens_over(generator: DiffusersGenerator, rows: Sequence[dict[str, Any]]) -> dict[str, int]:

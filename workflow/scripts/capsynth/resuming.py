@@ -1,16 +1,35 @@
-"""Resuming a stage: finished batches lie beside its output until the output is complete.
+"""Resuming a stage: what is finished lies beside its output until the whole run has succeeded.
 
-Snakemake deletes the declared outputs of a failed job, so finished work is kept under an
-undeclared name: ``.{output name}.partial/{fingerprint}/``. The fingerprint covers everything that
-the batches depend on; work of another fingerprint is never used.
+Snakemake deletes the declared outputs of a job that failed or starts again, so finished work is
+kept under an undeclared name, ``.{first output}.partial/``:
+
+    owner               the mark of the start that may publish
+    {mark}/000012.tar   a finished batch
+    {mark}/finished/    the outputs themselves, once they are complete
+
+The mark names all that the bytes depend on: settings, inputs, code. Work of another mark is never
+used. Outputs are hard links to what lies in ``finished``: they cost no space twice, and a job that
+is started again after it had finished (its node was thought dead, it ran over its time while it
+ended, its Snakemake was killed) takes them from there. ``forget`` clears them away.
 """
 
+import os
 import shutil
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from capsynth.errors import Superseded
+from capsynth.files import read_json, read_json_lines, write_json, write_json_lines, write_text
+from capsynth.fingerprints import file_digest
+from capsynth.progress import Progress
+from capsynth.stopping import deferred_stop
+
 Item = TypeVar("Item")
+
+# Names a file to which each batch adds a line when it is begun and when it is finished; for audits.
+BATCH_LOG_VARIABLE = "CAPSYNTH_BATCH_LOG"
 
 
 def batches(items: Sequence[Item], size: int) -> Iterator[tuple[int, Sequence[Item]]]:
@@ -19,21 +38,182 @@ def batches(items: Sequence[Item], size: int) -> Iterator[tuple[int, Sequence[It
         yield number, items[start : start + size]
 
 
-class PartialWork:
-    """The folder that holds the finished batches of one output."""
+def code_mark(digests: Path | None) -> str | None:
+    """Return a name of the code whose digests a file holds; None if no file is given."""
+    return None if digests is None else file_digest(digests)
 
-    def __init__(self, output: Path, fingerprint: str) -> None:
-        self._root = output.with_name(f".{output.name}.partial")
-        self.folder = self._root / fingerprint
+
+def partial_folder(output: Path) -> Path:
+    """Return the folder that holds what is finished of a job whose first output is ``output``."""
+    return output.with_name(f".{output.name}.partial")
+
+
+def forget(output: Path) -> None:
+    """Delete what was kept to resume the job whose first output is ``output``."""
+    shutil.rmtree(partial_folder(output), ignore_errors=True)
+
+
+class PartialWork:
+    """What is finished of one job.
+
+    Several copies of a job may run at once, on several hosts: each batch is taken by one of them
+    as long as there are others, and the first complete result is the result of all.
+    """
+
+    def __init__(self, outputs: Sequence[Path], mark: str) -> None:
+        """Take over the outputs.
+
+        Args:
+            outputs: All that the job writes, in the order in which it is written.
+            mark: Name of all that the outputs' bytes depend on.
+        """
+        self.outputs = outputs
+        self._mark = mark
+        self._root = partial_folder(outputs[0])
+        self.folder = self._root / mark
         self.folder.mkdir(parents=True, exist_ok=True)
+        write_text(self._root / "owner", mark)
         for other in self._root.iterdir():
-            if other.name != fingerprint:
+            if other.is_dir() and other.name != mark:
                 shutil.rmtree(other, ignore_errors=True)
+        if self.is_finished() and not self._is_intact():
+            self._record.unlink(missing_ok=True)
 
     def path(self, number: int, suffix: str) -> Path:
         """Return the path of a batch's file; the file exists when the batch is complete."""
         return self.folder / f"{number:06d}{suffix}"
 
-    def clear(self) -> None:
-        """Delete all batches, once the output is complete."""
-        shutil.rmtree(self._root, ignore_errors=True)
+    def unfinished(
+        self, items: Sequence[Item], size: int, suffix: str, progress: Progress
+    ) -> Iterator[tuple[int, Sequence[Item]]]:
+        """Yield the batches that no start has finished; the block that takes one finishes it.
+
+        Args:
+            items: What the batches are made of.
+            size: How many are in a batch.
+            suffix: Of the file of a batch that is written last.
+            progress: Is told of batches finished before and now.
+
+        Raises:
+            Stopped: Between two batches, if SIGTERM came.
+            Superseded: Between two batches, if another start has taken over.
+        """
+        waiting = list(batches(items, size))
+        claimed: list[tuple[int, Sequence[Item]]] = []
+        with deferred_stop() as stop:
+            # Batches that another copy has begun come last: it may have finished them by then.
+            for turn, mine in ((waiting, self._claim), (claimed, lambda number: True)):
+                for number, batch in turn:
+                    if self.path(number, suffix).exists() or self.is_finished():
+                        progress.skip(len(batch))
+                        continue
+                    stop.check()
+                    self.check_owner()
+                    if not mine(number):
+                        claimed.append((number, batch))
+                    else:
+                        self.note(number, "begun")
+                        yield number, batch
+                        self.note(number, "finished")
+                        progress.advance(len(batch))
+
+    def _claim(self, number: int) -> bool:
+        """Return whether this copy is the first to begin a batch."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path(number, ".claim").touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
+
+    def note(self, number: int, event: str) -> None:
+        """Add a line to the log of batches, if there is one."""
+        if path := os.environ.get(BATCH_LOG_VARIABLE):
+            with open(path, "a", encoding="utf-8") as file:
+                file.write(f"{self.outputs[0]}\t{number}\t{os.getpid()}\t{event}\n")
+
+    def publish(self, write: Callable[..., object]) -> None:
+        """Call ``write`` with a path for each output, and make of them the outputs.
+
+        ``write`` is not called, or may fail on a missing batch, if another copy has finished.
+
+        Raises:
+            Superseded: If another start has taken over.
+        """
+        self.check_owner()
+        if not self.is_finished():
+            kept = self._kept()
+            try:
+                write(*kept)
+            except FileNotFoundError:
+                if not self.is_finished():
+                    raise
+            else:
+                write_json(self._record, {path.name: file_digest(path) for path in kept})
+        self.restore()
+        for path in self.folder.iterdir():
+            # Hidden files are what another copy writes at this moment.
+            if path.is_file() and path != self._record and not path.name.startswith("."):
+                path.unlink(missing_ok=True)
+
+    def publish_lines(self, count: int, size: int) -> None:
+        """Publish the JSON Lines of all batches of ``count`` items as the one output.
+
+        Raises:
+            Superseded: If another start has taken over.
+        """
+        parts = [self.path(number, ".jsonl") for number, _ in batches(range(count), size)]
+        self.publish(
+            lambda path: write_json_lines(path, (row for p in parts for row in read_json_lines(p)))
+        )
+
+    def is_finished(self) -> bool:
+        """Return whether some start has completed the outputs."""
+        return self._record.exists()
+
+    def restore(self) -> None:
+        """Put the outputs that some start has completed in place.
+
+        Raises:
+            Superseded: If another start has taken over.
+        """
+        self.check_owner()
+        for path, output in zip(self._kept(), self.outputs, strict=True):
+            _link(path, output)
+
+    @property
+    def _record(self) -> Path:
+        """The checksums of the complete outputs; written last."""
+        return self.folder / "finished.json"
+
+    def _is_intact(self) -> bool:
+        """Whether the complete outputs are as they were written: they may be edited in place."""
+        digests = read_json(self._record)
+        kept = self._kept()
+        return all(path.exists() and file_digest(path) == digests[path.name] for path in kept)
+
+    def _kept(self) -> list[Path]:
+        return [self.folder / "finished" / output.name for output in self.outputs]
+
+    def check_owner(self) -> None:
+        """Raise Superseded if another start has taken over."""
+        try:
+            owner = (self._root / "owner").read_text(encoding="utf-8")
+        except FileNotFoundError:
+            owner = None
+        if owner != self._mark:
+            raise Superseded(self.outputs)
+
+
+def _link(source: Path, target: Path) -> None:
+    """Make ``target`` a hard link to ``source``, atomically; a copy where there are no links."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
+    try:
+        try:
+            os.link(source, temporary / "file")
+        except OSError:
+            shutil.copyfile(source, temporary / "file")
+        os.replace(temporary / "file", target)
+    finally:
+        shutil.rmtree(temporary)

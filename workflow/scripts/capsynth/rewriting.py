@@ -28,7 +28,7 @@ from capsynth.errors import CapsynthError
 from capsynth.files import read_json_lines, write_json_lines
 from capsynth.fingerprints import file_digest, fingerprint
 from capsynth.progress import Progress
-from capsynth.resuming import PartialWork, batches
+from capsynth.resuming import PartialWork
 from capsynth.seeding import derive_seed
 
 log = logging.getLogger(__name__)
@@ -126,7 +126,12 @@ class Rewriter:
 
 
 def rewrite_shard(
-    settings: RewriterSettings, class_name: str, captions: Path, output: Path, model_mark: str
+    settings: RewriterSettings,
+    class_name: str,
+    captions: Path,
+    output: Path,
+    model_mark: str,
+    code_mark: str | None = None,
 ) -> None:
     """Rewrite the captions of one class shard, resuming where an earlier start ended.
 
@@ -136,6 +141,7 @@ def rewrite_shard(
         captions: JSON Lines of ``CaptionRecord``.
         output: The same of the rewrites, ``num_captions`` for each caption, in the same order.
         model_mark: Name of the model's weights, part of the fingerprint.
+        code_mark: Name of the code; what other code has begun is not resumed.
 
     Raises:
         CapsynthError: If a row of ``captions`` lacks fields, or the prompt cannot be filled in.
@@ -144,25 +150,17 @@ def rewrite_shard(
     orders = [(record, copy) for record in records for copy in range(settings.num_captions)]
     before = sorted({record.fingerprint for record in records})
     mark = fingerprint(asdict(settings), class_name, model_mark, before)
-    work = PartialWork(output, fingerprint(mark, file_digest(captions)))
+    work = PartialWork([output], fingerprint(mark, file_digest(captions), code_mark))
     rewriter: Rewriter | None = None
-    parts = []
     with Progress(f"rewrite {output.stem}", len(orders), "caption") as progress:
-        for number, batch in batches(orders, settings.batch_size):
-            path = work.path(number, ".jsonl")
-            parts.append(path)
-            if path.exists():
-                progress.skip(len(batch))
-                continue
+        for number, batch in work.unfinished(orders, settings.batch_size, ".jsonl", progress):
             # The model is loaded only if something is left for it to do.
             rewriter = rewriter or Rewriter(settings)
             made = rewrite_batch(rewriter, batch, class_name, mark)
-            write_json_lines(path, map(asdict, made))
-            progress.advance(len(batch))
-    rows = [row for path in parts for row in read_json_lines(path)]
+            write_json_lines(work.path(number, ".jsonl"), map(asdict, made))
+    work.publish_lines(len(orders), settings.batch_size)
+    rows = read_json_lines(output)
     log.info("%s: %d captions: %s", output, len(rows), count_statuses(rows) or "no image")
-    write_json_lines(output, rows)
-    work.clear()
 
 
 def _read_captions(path: Path) -> list[CaptionRecord]:

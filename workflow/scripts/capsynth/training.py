@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import logging
 import math
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from capsynth.classifiers import (
 )
 from capsynth.datasets.images import ShardedImages
 from capsynth.distributed import Processes, joined
-from capsynth.errors import CapsynthError
+from capsynth.errors import CapsynthError, Stopped
 from capsynth.files import write_json
 from capsynth.fingerprints import file_digest, files_digest, fingerprint
 from capsynth.mixing import mix, soft_targets
@@ -31,6 +32,7 @@ from capsynth.progress import Progress
 from capsynth.recipes import NEUTRAL, NORMALISATIONS, Recipe, learning_rate, total_steps
 from capsynth.resuming import PartialWork
 from capsynth.seeding import derive_seed
+from capsynth.stopping import deferred_stop
 from capsynth.training_state import (
     load_optimizer_scalars,
     load_optimizer_tensors,
@@ -42,6 +44,9 @@ from capsynth.training_state import (
 from capsynth.transforms import normalise, preprocessing_of, training_transform
 
 log = logging.getLogger(__name__)
+
+# After so many steps several processes ask one another whether one of them is to stop.
+AGREE_STEPS = 10
 
 
 @dataclass(frozen=True)
@@ -309,6 +314,7 @@ def train_classifier(
     seed: int,
     checkpoint: Path,
     history_path: Path,
+    code_mark: str | None = None,
 ) -> None:
     """Train a classifier from scratch, resuming after the last saved step.
 
@@ -324,13 +330,15 @@ def train_classifier(
         checkpoint: The trained classifier.
         history_path: JSON with the loss of every epoch, the number of images and the checkpoint's
             SHA-256; small enough to be watched by checksum in the checkpoint's stead.
+        code_mark: Name of the code; what other code has begun is not resumed.
 
     Raises:
         CapsynthError: If the recipe cannot be followed, or the loss is no longer finite.
+        Stopped: After a step, if SIGTERM came.
     """
     with joined() as processes:
         _check_recipe(recipe, processes)
-        _train(recipe, shards, class_ids, seed, checkpoint, history_path, processes)
+        _train(recipe, shards, class_ids, seed, checkpoint, history_path, code_mark, processes)
 
 
 def _train(
@@ -340,6 +348,7 @@ def _train(
     seed: int,
     checkpoint: Path,
     history_path: Path,
+    code_mark: str | None,
     processes: Processes,
 ) -> None:
     transform = training_transform(recipe)
@@ -351,12 +360,58 @@ def _train(
     settings = {k: v for k, v in asdict(recipe).items() if k not in NEUTRAL}
     mark = fingerprint(settings, list(class_ids), seed, data_mark, fractions)
 
+    outputs = [checkpoint, history_path]
+    resume_mark = fingerprint(mark, code_mark)
+    if processes.first:
+        PartialWork(outputs, resume_mark)  # takes over from other recipes
+    processes.wait()
+    work = PartialWork(outputs, resume_mark)
+    if processes.any(work.is_finished()):
+        if processes.first:
+            work.restore()
+        return
+
     torch.use_deterministic_algorithms(True, warn_only=True)
     learner = Learner(recipe, len(class_ids), seed, processes)
-    if processes.first:
-        PartialWork(checkpoint, mark)  # clears away what another recipe left
-    processes.wait()
-    work = PartialWork(checkpoint, mark)
+    epochs = _fit(learner, images, recipe, seed, steps, work, processes)
+    if not processes.first:
+        return
+    card = ClassifierCard(
+        recipe.model, recipe.image_size, preprocessing_of(recipe), tuple(class_ids), mark
+    )
+
+    def write(checkpoint: Path, history_path: Path) -> None:
+        save_classifier(checkpoint, learner.result, card)
+        history = {
+            "checkpoint_sha256": file_digest(checkpoint),
+            "epochs": epochs,
+            "fingerprint": mark,
+            "images": len(images),
+            "seed": seed,
+            "steps": steps,
+        }
+        write_json(history_path, history)
+
+    work.publish(write)
+
+
+def _fit(
+    learner: Learner,
+    images: ShardedImages,
+    recipe: Recipe,
+    seed: int,
+    steps: int,
+    work: PartialWork,
+    processes: Processes,
+) -> list[dict[str, float]]:
+    """Make all steps from the last saved one on; return what is known of each epoch.
+
+    Raises:
+        CapsynthError: If the loss is no longer finite.
+        Stopped: After a step, if SIGTERM came; all is saved.
+        Superseded: After an epoch, if another start has taken over.
+    """
+    steps_per_epoch = math.ceil(len(images) / recipe.batch_size)
     state_path = work.path(0, ".safetensors")
     start, epochs = 0, []
     # Loss and images of the epoch so far.
@@ -368,6 +423,8 @@ def _train(
         start, epochs, seen = value["step"], value["epochs"], value["seen"]
         if processes.first:
             total += value["loss"]
+    if processes.first:
+        work.note(start, "begun")
     # The other processes have loaded the state before the first one writes a new one.
     processes.wait()
 
@@ -380,13 +437,16 @@ def _train(
         num_workers=recipe.workers,
         collate_fn=_collate,
         pin_memory=processes.device.type == "cuda",
+        worker_init_fn=_ignore_sigterm,
         # The transform is a function inside a function: only forked workers have it.
         multiprocessing_context="fork" if recipe.workers else None,
     )
     with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(deferred_stop())
         progress = None
         if processes.first:
-            progress = stack.enter_context(Progress(f"train {checkpoint.stem}", steps, "step"))
+            title = f"train {work.outputs[0].stem}"
+            progress = stack.enter_context(Progress(title, steps, "step"))
             progress.skip(start)
         for step, batch in zip(itertools.count(start), loader, strict=False):
             number = step % steps_per_epoch
@@ -395,7 +455,10 @@ def _train(
             seen += size
             done = step + 1
             ends = number + 1 == steps_per_epoch or done == steps
-            if ends or (recipe.save_steps is not None and done % recipe.save_steps == 0):
+            # Several processes must agree to stop, which costs them time: not at each step.
+            agree = processes.count == 1 or done % AGREE_STEPS == 0
+            stops = agree and processes.any(stop.asked)
+            if ends or stops or (recipe.save_steps is not None and done % recipe.save_steps == 0):
                 loss = float(processes.total(total))
                 # As after a resumption: the first process carries the sum on.
                 total.fill_(loss if processes.first else 0.0)
@@ -409,25 +472,21 @@ def _train(
                     loss, seen = 0.0, 0
                     total.zero_()
                 if processes.first:
+                    work.check_owner()
                     groups, value = learner.state()
                     value |= {"step": done, "epochs": epochs, "seen": seen, "loss": loss}
                     save_state(state_path, groups, value)
+                    work.note(start, "finished")
+                    start = done
+                    if done < steps and not stops:
+                        work.note(start, "begun")
+                if stops and done < steps:
+                    raise Stopped(f"{done} of {steps} steps are saved")
             if progress is not None:
                 progress.advance(1)
+    return epochs
 
-    if not processes.first:
-        return
-    card = ClassifierCard(
-        recipe.model, recipe.image_size, preprocessing_of(recipe), tuple(class_ids), mark
-    )
-    save_classifier(checkpoint, learner.result, card)
-    history = {
-        "checkpoint_sha256": file_digest(checkpoint),
-        "epochs": epochs,
-        "fingerprint": mark,
-        "images": len(images),
-        "seed": seed,
-        "steps": steps,
-    }
-    write_json(history_path, history)
-    work.clear()
+
+def _ignore_sigterm(worker: int) -> None:
+    """Let the process that trains decide when to stop: SLURM's SIGTERM goes to all processes."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

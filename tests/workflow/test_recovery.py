@@ -1,0 +1,75 @@
+"""After a Snakemake was killed: results that its jobs finished without it are not trusted."""
+
+import base64
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.slow
+TAR = "results/openmoji/images/class-name/bat-0.tar"
+LAST = "results/report/gallery.html"
+
+
+def forget_record(experiment: Any, output: str) -> None:
+    """Delete what Snakemake noted of an output, as if nobody had been there to note it."""
+    name = base64.b64encode(output.encode()).decode()
+    (experiment.folder / ".snakemake/metadata" / name).unlink()
+
+
+def kill_traces(experiment: Any) -> Path:
+    """Leave what a killed Snakemake leaves: the mark of a run, older than all results."""
+    marker = Path(experiment.folder / "results/.running")
+    marker.touch()
+    os.utime(marker, (1_000_000_000, 1_000_000_000))
+    return marker
+
+
+def test_a_result_without_a_record_after_a_kill_is_made_again(experiment: Any) -> None:
+    for output in (TAR, TAR.replace(".tar", ".jsonl")):
+        forget_record(experiment, output)
+    kill_traces(experiment)
+    (experiment.folder / "results/scores.csv").unlink()
+    assert experiment.owed("results/scores.csv") == {"collect_scores"}  # all that Snakemake sees
+    first = experiment.snakemake("results/scores.csv")
+    assert first.returncode != 0
+    assert "1 results were finished after their Snakemake was killed" in first.stderr
+    assert (experiment.folder / TAR).exists()
+    owed = {job for job in experiment.owed() if job.startswith(("generate", "caption", "pack"))}
+    assert owed == {"generate_images(class-name, bat-0)"}
+    second = experiment.snakemake(TAR)
+    assert second.returncode == 0, second.stderr
+    assert not (experiment.folder / "results/.running").exists()
+
+
+def test_a_record_older_than_its_result_is_not_trusted_either(experiment: Any) -> None:
+    later = (experiment.folder / TAR).stat().st_mtime + 100
+    os.utime(experiment.folder / TAR, (later, later))
+    (experiment.folder / "results/scores.csv").unlink()
+    kill_traces(experiment)
+    assert "1 results were finished" in experiment.snakemake("results/scores.csv").stderr
+
+
+def test_without_a_kill_results_without_records_are_taken_as_they_are(experiment: Any) -> None:
+    forget_record(experiment, TAR)
+    (experiment.folder / LAST).unlink()
+    done = experiment.snakemake(LAST)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_run_that_fails_keeps_what_is_finished_and_one_that_succeeds_drops_it(
+    experiment: Any,
+) -> None:
+    folder = experiment.folder / "results/openmoji/images/class-name"
+    (experiment.folder / TAR).unlink()
+    failing = experiment.folder / "results/openmoji/prompts/class-name/car-0.jsonl"
+    text = failing.read_text()
+    failing.write_text("no JSON\n")
+    done = experiment.snakemake("--keep-going", TAR, TAR.replace("bat", "car"))
+    assert done.returncode != 0
+    assert [path.name for path in folder.glob(".*.partial")] == [".bat-0.tar.partial"]
+    assert not (experiment.folder / "results/.running").exists()
+    failing.write_text(text)
+    assert experiment.snakemake(TAR, TAR.replace("bat", "car")).returncode == 0
+    assert not list(folder.glob(".*.partial"))
