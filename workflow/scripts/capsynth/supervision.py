@@ -175,6 +175,7 @@ class Story:
         last_attempts: SLURM's id of the last attempt of each job that was submitted.
         unsubmitted: Whether a job failed because the controller could not be reached.
         locked: Whether another Snakemake held the lock of the folder.
+        unrecorded: Whether it asked for one more start because of what orphans had finished.
     """
 
     finished: int = 0
@@ -182,6 +183,7 @@ class Story:
     last_attempts: frozenset[str] = frozenset()
     unsubmitted: bool = False
     locked: bool = False
+    unrecorded: bool = False
 
 
 # With show-failed-logs the logs of jobs stand in Snakemake's own, with lines like its own.
@@ -195,6 +197,7 @@ _LOG = re.compile(r"^ +log: (.+?)(?: \(check log file\(s\) for error details\))?
 _NOT_SUBMITTED = re.compile(r"^ +message: SLURM sbatch failed\.(.*?)^ +sbatch call:", re.M | re.S)
 _HOST = re.compile(r"^ *host: (\S+)$", re.MULTILINE | re.IGNORECASE)
 _CANNOT_LOCK = "Directory cannot be locked"
+_UNRECORDED = "finished after their Snakemake was killed"  # workflow/rules/common/recovery.smk
 
 
 def read_log(text: str) -> Story:
@@ -215,6 +218,7 @@ def read_log(text: str) -> Story:
         last_attempts=frozenset(dict(_SUBMITTED.findall(text)).values()),
         unsubmitted=any(yes for jobid, yes in unsubmitted.items() if jobid not in finished),
         locked=_CANNOT_LOCK in text,
+        unrecorded=_UNRECORDED in text,
     )
 
 
@@ -245,6 +249,8 @@ def reason_to_restart(exit_code: int, story: Story, states: Mapping[str, str]) -
     )
     if lost:
         return f"jobs were taken away in their last attempt: {', '.join(lost)}"
+    if story.unrecorded:
+        return "jobs of a killed Snakemake had finished unseen; they are taken over now"
     if story.unsubmitted:
         return "the controller could not be reached to submit jobs"
     return None
