@@ -108,6 +108,20 @@ lint: $(DEV_STAMP) ## check style, types and the workflow
 	run mypy workflow/scripts/capsynth; \
 	exit $$failed
 
+# A link, so that what `git pull` brings is in force; Snakemake looks into this folder for --profile.
+.PHONY: slurm-profile
+slurm-profile: ## let `snakemake --profile slurm` find the profile of this checkout
+	@folder="$${XDG_CONFIG_HOME:-$$HOME/.config}/snakemake"; \
+	if [ ! "$$folder/slurm" -ef profiles/slurm ]; then \
+	  if [ -e "$$folder/slurm" ] || [ -L "$$folder/slurm" ]; then \
+	    echo "$$folder/slurm is another profile; move it away, or say --profile profiles/slurm" >&2; \
+	    exit 1; \
+	  fi; \
+	  mkdir -p "$$folder"; \
+	  ln -s "$(abspath profiles/slurm)" "$$folder/slurm"; \
+	fi; \
+	echo "$$folder/slurm is $(abspath profiles/slurm)"
+
 .PHONY: pretrain
 pretrain: $(RUN_STAMP) ## train the embedded captioner and generator anew (many hours)
 	@$(WITH_TOOLS) snakemake -s workflow/pretrain.smk --cores all --rerun-incomplete

@@ -30,13 +30,14 @@ class PlannedJob:
     needs: str
 
 
-def plan(folder: Path, *configs: Path, target: str = "all") -> set[PlannedJob]:
+def plan(folder: Path, *configs: Path, target: str = "all", attempt: int = 1) -> set[PlannedJob]:
     """Return all jobs of a configuration, whether they are done or not.
 
     Args:
         folder: A checkout, and the working directory.
         configs: Configuration files, later ones over earlier ones.
         target: What is asked for.
+        attempt: Which attempt of each job this is; a retry may need more.
     """
     with SnakemakeApi(OutputSettings(quiet={Quietness.ALL}, dryrun=True)) as api:
         workflow = api.workflow(
@@ -49,6 +50,8 @@ def plan(folder: Path, *configs: Path, target: str = "all") -> set[PlannedJob]:
         inner = workflow.dag(dag_settings=settings).workflow_api._workflow
         inner._prepare_dag(forceall=True, ignore_incomplete=True, lock_warn_only=True)
         inner._build_dag()
+        for job in inner.dag.jobs:
+            job.attempt = attempt
         return {
             PlannedJob(
                 job.rule.name,

@@ -120,6 +120,7 @@ class Job:
         restarts: How often it was requeued.
         run_time_s: How long it has run, since it was last requeued.
         time_limit_min: How long it may run.
+        nodes: How many nodes it asked for.
         gpus: GPUs that it asked for.
         cpus: CPUs that it asked for.
         mem_mb: Memory that it asked for.
@@ -136,6 +137,7 @@ class Job:
     restarts: int
     run_time_s: int
     time_limit_min: int
+    nodes: int
     gpus: int
     cpus: int
     mem_mb: int
@@ -504,6 +506,7 @@ def _job_of(record: dict[str, Any]) -> Job:
         restarts=record["restart_cnt"],
         run_time_s=_run_time(record),
         time_limit_min=record["time_limit"],
+        nodes=record["node_count"],
         gpus=int(gpus[1]) if gpus else 0,
         cpus=int(asked["cpu"]),
         mem_mb=_megabytes(asked["mem"]),
@@ -542,7 +545,10 @@ def _free_ports(count: int, base: int | None) -> list[int]:
         try:
             with ExitStack() as stack:
                 for port in ports:
-                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+                    probe = stack.enter_context(socket.socket())
+                    # As SLURM does: connections of an earlier cluster that still time out are fine.
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    probe.bind(("127.0.0.1", port))
             return list(ports)
         except OSError:
             if base:

@@ -227,3 +227,12 @@ def test_the_models_weights_are_part_of_what_depends_on_them(experiment: Any) ->
         for variant in ("class-name", "caption")
         for shard in SHARDS
     } | runs("class-name", "real+caption")
+
+
+def test_other_needs_of_jobs_rerun_nothing(experiment: Any) -> None:
+    resources = experiment.folder / "workflow/rules/common/resources.smk"
+    more = resources.read_text().replace("LIBRARIES_MB = ", "LIBRARIES_MB = 1000 + ")
+    assert more != resources.read_text()
+    resources.write_text(more)
+    assert experiment.owed() == set()
+    assert experiment.owed("--set-resources", "generate_images:runtime=7") == set()

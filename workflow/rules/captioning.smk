@@ -20,7 +20,9 @@ rule caption_images:
         "../../envs/models.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=grows(captioner_mb),
+        runtime=grows(120),
+        gpu=1,
     params:
         settings=captioner_settings,
         mark=captioner_mark,
@@ -51,7 +53,9 @@ rule rewrite_captions:
         "../../envs/models.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=grows(rewriter_mb),
+        runtime=grows(120),
+        gpu=1,
     params:
         settings=rewriter_settings,
         mark=rewriter_mark,

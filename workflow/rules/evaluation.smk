@@ -21,7 +21,9 @@ rule evaluate_classifier:
         "../../envs/models.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=grows(LIBRARIES_MB),
+        runtime=grows(30),
+        gpu=1,
     params:
         name=run_name,
         classes=eval_mask_flags,

@@ -19,7 +19,9 @@ rule generate_images:
         "../../envs/models.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=grows(generator_mb),
+        runtime=grows(240),
+        gpu=1,
     params:
         settings=generator_settings,
         mark=generator_mark,

@@ -37,6 +37,9 @@ rule index_source:
         f"results/benchmarks/index_source/{DATASET}.tsv"
     conda:
         "../../envs/workflow.yaml"
+    resources:
+        mem_mb=grows(4000),
+        runtime=grows(240),
     params:
         source=index_flags,
         folder=lambda wildcards, output: os.path.dirname(output[0]),
@@ -65,6 +68,9 @@ rule pack_real:
         "results/benchmarks/pack_real/{dataset}/{shard}.tsv"
     conda:
         "../../envs/workflow.yaml"
+    resources:
+        mem_mb=grows(2000),
+        runtime=grows(60),
     params:
         format=IMAGE_FORMAT,
         place=place_flags,
@@ -118,6 +124,9 @@ rule pack_eval_set:
     conda:
         "../../envs/workflow.yaml"
     threads: eval_threads
+    resources:
+        mem_mb=grows(eval_packing_mb),
+        runtime=grows(240),
     params:
         format=IMAGE_FORMAT,
         source=eval_source,

@@ -15,6 +15,9 @@ rule collect_scores:
         "results/benchmarks/collect_scores.tsv"
     conda:
         "../../envs/report.yaml"
+    resources:
+        mem_mb=grows(8000),
+        runtime=grows(120),
     params:
         comparisons=dump_json(COMPARISONS),
         draws=flags(draws=config["report"]["draws"]),

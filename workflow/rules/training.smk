@@ -18,7 +18,8 @@ rule train_classifier:
         "../../envs/models.yaml"
     threads: training_threads
     resources:
-        mem_mb=training_mem_mb,
+        mem_mb=grows(training_mb),
+        runtime=grows(720),
         gpu=training_gpus,
     params:
         launcher=training_launcher,

@@ -50,15 +50,3 @@ def training_threads(wildcards):
     """One thread for each process that computes or reads."""
     recipe = config["recipes"][wildcards.recipe]
     return recipe["gpus"] * max(1, recipe["workers"])
-
-
-def training_mem_mb(wildcards):
-    """Memory for each process that computes, and for each that reads."""
-    recipe = config["recipes"][wildcards.recipe]
-    return recipe["gpus"] * (2000 + 1000 * recipe["workers"])
-
-
-def training_gpus(wildcards):
-    """GPUs that must be there: several processes need one each, one process takes what it finds."""
-    gpus = config["recipes"][wildcards.recipe]["gpus"]
-    return gpus if gpus > 1 else 0

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from capsynth.errors import CapsynthError
-from capsynth.fetching.locks import Stamp, folder_of, missing_files, read_stamp
+from capsynth.fetching.locks import Stamp, folder_of, hub_files, missing_files, read_stamp
 from capsynth.fingerprints import file_digest, fingerprint
 from capsynth.offline import prefetch_command
 
@@ -28,6 +28,21 @@ def model_mark(model: str) -> str:
     if path.is_file():
         return fingerprint([path.name, path.stat().st_size])
     return f"{model}@main"
+
+
+def model_bytes(path: Path) -> int | None:
+    """Return the size of a model's files; ``None`` if there are none, or not all yet.
+
+    Of a model of the hub its stamp knows: its folder fills while it is fetched.
+    """
+    stamp = path.with_name(f"{path.name}.json")
+    if stamp.is_file():
+        try:
+            return sum(file.size for file in hub_files(read_stamp(stamp)).values())
+        except (CapsynthError, KeyError):
+            return None  # the job that reads it says what is wrong with it
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files) or None
 
 
 def lock_mark(stamp: Stamp) -> str:
