@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -515,6 +516,27 @@ def test_a_machine_without_slurm_is_told_so(place: Place) -> None:
     exit_code, said = place.run()
     assert exit_code == 1
     assert "squeue is not on PATH; run this on a login node" in said
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("slurm", "supervise.py -- snakemake --profile profiles/slurm --forcerun a"),
+        ("slurm-cancel", "supervise.py --cancel"),
+    ],
+)
+def test_make_runs_it_with_the_profile(repository: Path, target: str, words: str) -> None:
+    own = ("MAKEFLAGS", "MAKELEVEL", "VENV", "CORES", "PYTHONS", "PYTEST_ARGS", "SNAKEMAKE_ARGS")
+    made = subprocess.run(
+        ["make", "--dry-run", target, "SNAKEMAKE_ARGS=--forcerun a"],
+        cwd=repository,
+        env={name: value for name, value in os.environ.items() if name not in own},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert words in " ".join(made.stdout.replace("\\\n", " ").split())
 
 
 def test_the_lock_goes_with_its_process_on_one_host(place: Place) -> None:

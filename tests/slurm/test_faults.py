@@ -32,7 +32,7 @@ TARGETS = [
     *(IMAGES.format(variant, c) for variant in ("class-name", "caption") for c in ("car", "bat")),
     *(CHECKPOINT.format(name) for name in ("real", "real+caption")),
 ]
-PATIENCE_S = 240
+PATIENCE_S = 600
 OUTAGE_S = 30
 TOO_LITTLE_MB = 100
 
@@ -168,7 +168,7 @@ def is_there(pid: int) -> bool:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """A cluster of this module's own: its nodes crash."""
-    with Cluster(node_timeout_s=4) as cluster:
+    with Cluster(nodes=5, node_timeout_s=4) as cluster:
         yield cluster
 
 
