@@ -153,7 +153,7 @@ class Place:
             os.fspath(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
             for stage in ("real", "captions", "prompts", "images", "checkpoints")
             for path in sorted((root / stage).rglob("*"))
-            if path.is_file()
+            if path.is_file() and not path.name.startswith(".")
         }
 
 
@@ -297,9 +297,10 @@ class Faults:
         os.kill(pid, signal.SIGSTOP)
         assert self._preempted.wait(PATIENCE_S)
         self._cluster.stop_controller()
+        ends = time.monotonic() + OUTAGE_S
         os.kill(pid, signal.SIGCONT)
-        time.sleep(OUTAGE_S)
-        assert (self._place.folder / output).exists()
+        wait_until((self._place.folder / output).exists, output)
+        time.sleep(max(0, ends - time.monotonic()))
         assert "queue: does not answer" in self._place.supervisor_log
         began = time.monotonic()
         self._cluster.start_controller()

@@ -259,6 +259,20 @@ def test_a_job_that_could_not_be_submitted_is_worth_a_restart_only_if_the_contro
     assert (reason_to_restart(1, story, {}) is not None) is transient
 
 
+def test_a_job_whose_account_could_not_be_checked_is_worth_a_restart_too() -> None:
+    story = read_log("""
+[Wed Nov 25 03:21:19 2026]
+Error in rule b:
+    message: Job submission failed with exception: The 'sacctmgr' reported: 'Unable to test
+.' and likewise 'sshare' reported: 'Unable to contact slurm controller (connect failure)
+.'.For further error details see the cluster/cloud log and the log files of the involved rule(s).
+    jobid: 2
+    shell:
+        echo connection refused
+""")
+    assert story.unsubmitted
+
+
 def test_jobs_that_failed_by_themselves_end_the_run_whatever_else_was_finished() -> None:
     story = Story(finished=99, failures=(Failure("a", "x"),), last_attempts=frozenset("12"))
     for state in ("FAILED", "TIMEOUT", "OUT_OF_MEMORY"):

@@ -194,7 +194,10 @@ _SUBMITTED = re.compile(r"^Job (\S+) has been submitted with SLURM jobid (\d+) "
 _ERROR = re.compile(r"^ *Error in rule (\w+):$", re.MULTILINE)
 _JOBID = re.compile(r"^ +jobid: (\S+)$", re.MULTILINE)
 _LOG = re.compile(r"^ +log: (.+?)(?: \(check log file\(s\) for error details\))?$", re.MULTILINE)
-_NOT_SUBMITTED = re.compile(r"^ +message: SLURM sbatch failed\.(.*?)^ +sbatch call:", re.M | re.S)
+_NOT_SUBMITTED = re.compile(
+    r"^ +message: (?:SLURM sbatch failed|Job submission failed)(.*?)^ +(?:sbatch call|jobid):",
+    re.MULTILINE | re.DOTALL,
+)
 _HOST = re.compile(r"^ *host: (\S+)$", re.MULTILINE | re.IGNORECASE)
 _CANNOT_LOCK = "Directory cannot be locked"
 _UNRECORDED = "finished after their Snakemake was killed"  # workflow/rules/common/recovery.smk
