@@ -13,6 +13,7 @@ import yaml
 from slurm_cluster import Cluster, Job
 
 CAPTIONS = "results/openmoji/captions/tiny/car-0.jsonl"
+FAST_SNAKEMAKE = Path(__file__).parents[1] / "support" / "fast_polling.py"
 PROMPTS = "results/openmoji/prompts/caption/car-0.jsonl"
 PREDICTIONS = "results/openmoji/predictions/real/tiny/seed0/{}.parquet"
 EVAL_SETS = ("openmoji-val", "openmoji-c")
@@ -72,10 +73,24 @@ def test_each_form_of_the_profile_applies_as_a_whole(
     assert "rule caption_images" in planned(*profile, "--forcerun", "caption_images")
 
 
-@pytest.mark.parametrize(("recipe_gpus", "resources"), [(1, ()), (4, ("--resources", "gpu=4"))])
-def test_a_run_and_its_evaluations_ask_for_the_gpus_of_its_recipe_on_one_node(
+NO_GPU = ("--set-resources", "train_classifier:gpu=0", "evaluate_classifier:gpu=0")
+PARTITIONS = ("--slurm-partition-config", "profiles/slurm/partitions.example.yaml")
+
+
+@pytest.mark.parametrize(
+    ("recipe_gpus", "words", "gpus", "partition"),
+    [
+        (1, (), 1, "cpu"),
+        (4, PARTITIONS, 4, "gpu"),
+        (1, NO_GPU, 0, "cpu"),
+    ],
+    ids=["one GPU", "four GPUs", "no GPU"],
+)
+def test_a_run_and_its_evaluations_are_one_job_with_the_gpus_of_its_recipe(
     recipe_gpus: int,
-    resources: tuple[str, ...],
+    words: tuple[str, ...],
+    gpus: int,
+    partition: str,
     snakemake: Any,
     new_checkout: Callable[[Path], Path],
     tmp_path: Path,
@@ -93,9 +108,9 @@ def test_a_run_and_its_evaluations_ask_for_the_gpus_of_its_recipe_on_one_node(
             cluster.command(
                 "scontrol", "update", f"nodename={node}", "state=drain", "reason=nothing-may-run"
             )
-        words = ["--profile", "profiles/slurm", *resources, "--", *targets]
+        command = ["--profile", "profiles/slurm", *words, "--", *targets]
         running = subprocess.Popen(
-            [sys.executable, Path(__file__).parents[1] / "support" / "fast_polling.py", *words],
+            [sys.executable, FAST_SNAKEMAKE, *command],
             cwd=folder,
             env=cluster.environment(),
         )
@@ -104,13 +119,13 @@ def test_a_run_and_its_evaluations_ask_for_the_gpus_of_its_recipe_on_one_node(
             assert running.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.2)
-        running.terminate()
         (job,) = cluster.jobs()
+    running.wait()  # it went with its cluster
     assert all(rule in job.comment for rule in ("train_classifier", "evaluate_classifier"))
-    assert job.gpus == recipe_gpus
-    assert job.nodes == 1
-    # With one GPU the evaluations follow one another, with four they need not.
-    assert job.time_limit_min == 720 + (60 if recipe_gpus == 1 else 30)
+    assert (job.gpus, job.nodes, job.partition) == (gpus, 1, partition)
+    # They take turns: the memory and CPUs of the largest, the minutes of all.
+    assert (job.cpus, job.mem_mb) == (recipe_gpus, 4000 * recipe_gpus)
+    assert job.time_limit_min == 720 + 30 + 30
 
 
 def test_the_profile_is_linked_where_snakemake_looks_and_nothing_is_overwritten(
@@ -157,6 +172,5 @@ def test_one_allocation_runs_all_jobs_and_submits_none(
     log = (folder / f"capsynth-{job_id}.log").read_text()
     assert job.state == "COMPLETED", log
     assert (folder / PROMPTS).exists()
-    assert "Provided resources: gpu=1, mem_mb=9000" in log
-    assert "Provided cores: 2" in log
+    assert "--cores 2 --resources gpu=1 mem_mb=9000" in log
     assert jobs_of(cluster, folder) == [job]

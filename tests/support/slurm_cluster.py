@@ -250,7 +250,8 @@ class Cluster:
 
     def environment(self) -> dict[str, str]:
         """Return the environment in which SLURM's commands, and Snakemake, know this cluster."""
-        path = [str(self.folder / "bin"), os.environ["PATH"], *SBIN]
+        python = str(Path(sys.executable).parent)  # jobs run the Python of the tests
+        path = [str(self.folder / "bin"), python, os.environ["PATH"], *SBIN]
         return {
             **os.environ,
             "PATH": os.pathsep.join(path),

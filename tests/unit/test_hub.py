@@ -10,7 +10,7 @@ from capsynth.errors import CapsynthError
 from capsynth.fetching import locks
 from capsynth.fetching.hub import choose_data_files, choose_files, is_hub_id, slug_of
 from capsynth.files import write_json
-from capsynth.models import lock_mark, model_mark, require_model
+from capsynth.models import lock_mark, model_bytes, model_mark, require_model
 
 # As Stable Diffusion 1.5 has them.
 PIPELINE = [
@@ -226,3 +226,18 @@ def test_a_damaged_lock_file_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "lock.json").write_text(text)
     with pytest.raises(CapsynthError, match=r"lock.json is"):
         locks.read_lock(tmp_path / "lock.json")
+
+
+def test_the_size_of_a_model_is_that_of_its_files_or_what_its_stamp_says(tmp_path: Path) -> None:
+    (tmp_path / "local" / "unet").mkdir(parents=True)
+    assert model_bytes(tmp_path / "local") is None
+    (tmp_path / "local" / "config.json").write_bytes(b"12")
+    (tmp_path / "local" / "unet" / "model.safetensors").write_bytes(b"345")
+    assert model_bytes(tmp_path / "local") == 5
+    assert model_bytes(tmp_path / "local" / "config.json") == 2
+    stamp = stamp_of(tmp_path / "of-the-hub")
+    files = {name: {"size": 7, "sha256": "f"} for name in ("a.safetensors", "b.safetensors")}
+    stamp.write_text(json.dumps({"revision": "e" * 40, "files": files}))
+    assert model_bytes(tmp_path / "of-the-hub") == 14
+    stamp.write_text("{}")
+    assert model_bytes(tmp_path / "of-the-hub") is None
