@@ -20,6 +20,7 @@ include: "workflow/rules/common/evaluation.smk"
 include: "workflow/rules/common/reporting.smk"
 include: "workflow/rules/common/recovery.smk"
 include: "workflow/rules/common/resources.smk"
+include: "workflow/rules/common/bookkeeping.smk"
 include: "workflow/rules/prefetch.smk"
 include: "workflow/rules/packing.smk"
 include: "workflow/rules/captioning.smk"
@@ -28,18 +29,6 @@ include: "workflow/rules/generation.smk"
 include: "workflow/rules/training.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/reporting.smk"
-
-
-onstart:
-    begin_recovery()
-
-
-onsuccess:
-    end_recovery(succeeded=True)
-
-
-onerror:
-    end_recovery(succeeded=False)
 
 
 rule all:

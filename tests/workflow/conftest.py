@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-PARTS = ("Snakefile", "workflow", "profiles", "envs")
+PARTS = ("Snakefile", "workflow", "profiles", "envs", "requirements.txt")
 JOB = re.compile(r"^(?:local)?(?:rule|checkpoint) (?P<rule>\w+):$")
 WILDCARDS = re.compile(r"^ +wildcards: (?P<values>.+)$")
 

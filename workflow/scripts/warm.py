@@ -25,8 +25,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _serve(arguments: list[str]) -> None:
     import argparse
+    from pathlib import Path
 
     from capsynth import warm_server
+    from capsynth.caches import keep_caches
     from capsynth.errors import CapsynthError
     from capsynth.offline import go_offline
 
@@ -48,8 +50,9 @@ def _serve(arguments: list[str]) -> None:
     flags, command = parser.parse_args(arguments[:split]), arguments[split + 1 :]
     if not command:
         serve.error("there is no command; give one after `--`")
-    # The server imports with hub access off, as the jobs of the workflow do.
+    # The server imports with hub access off, as the jobs of the workflow do, and with their caches.
     go_offline()
+    keep_caches(Path(".snakemake/caches"))
     try:
         warm_server.serve(command, flags.preload or warm_server.PRELOAD)
     except CapsynthError as error:

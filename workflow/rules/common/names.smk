@@ -14,12 +14,16 @@ PLAIN = f"exec python {shlex.quote(SCRIPTS)}"
 RUN = f"exec python {shlex.quote(SCRIPTS)}/warm.py run {shlex.quote(SCRIPTS)}"
 sys.path.insert(0, os.path.abspath(SCRIPTS))
 
+from capsynth.caches import keep_caches
 from capsynth.configuration import class_table, complete
 from capsynth.errors import CapsynthError
 from capsynth.files import dump_json, write_if_changed
 from capsynth.prompting import check_class_words, class_fields
 from capsynth.shards import shard_name, split_shard_name
 from capsynth.source_code import code_digests
+
+# Jobs inherit it; nodes of a cluster may have no home.
+keep_caches(Path(".snakemake/caches"))
 
 try:
     completed = complete(config)

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 
 from capsynth.errors import TRY_AGAIN, CapsynthError, Stopped, Superseded
+from capsynth.job_log import JobLog
 from capsynth.offline import go_offline
 
 
@@ -18,6 +19,7 @@ def run(main: Callable[[], None]) -> int:
         0, or 1 after a ``CapsynthError``, which is printed to stderr as one line ``error: ...``;
         75 (``errors.TRY_AGAIN``) if SIGTERM stopped it and all is saved. Any other exception is
         a mistake in the code and keeps its traceback.
+        In a job of a run, stderr also tells where and how long it ran (``job_log``).
     """
     logging.basicConfig(
         stream=sys.stderr,
@@ -27,21 +29,20 @@ def run(main: Callable[[], None]) -> int:
     )
     # Scripts import what reads these variables later, inside of functions.
     go_offline()
-    try:
-        main()
-    except Stopped as stop:
-        print(
-            "stopped by SIGTERM, and goes on from here when started again:", stop, file=sys.stderr
-        )
-        return TRY_AGAIN
-    except Superseded as error:
-        print("error:", error, file=sys.stderr)
-        # An error would have Snakemake delete the outputs that the other start has made.
-        return 0 if error.complete else 1
-    except CapsynthError as error:
-        print("error:", " ".join(str(error).splitlines()), file=sys.stderr)
-        return 1
-    return 0
+    with JobLog() as job:
+        try:
+            main()
+        except Stopped as stop:
+            print("stopped by SIGTERM; started again it goes on from here:", stop, file=sys.stderr)
+            job.exit_code = TRY_AGAIN
+        except Superseded as error:
+            print("error:", error, file=sys.stderr)
+            # An error would have Snakemake delete the outputs that the other start has made.
+            job.exit_code = 0 if error.complete else 1
+        except CapsynthError as error:
+            print("error:", " ".join(str(error).splitlines()), file=sys.stderr)
+            job.exit_code = 1
+        return job.exit_code
 
 
 def set_threads(threads: int) -> None:

@@ -1,0 +1,201 @@
+"""Records of runs: what goes in, what stays out, what logs of jobs add."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from capsynth import provenance
+from capsynth.errors import CapsynthError
+from capsynth.job_log import PREFIX
+from capsynth.provenance import Job, Run
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+
+
+def job(name: str, **values: Any) -> Job:
+    return Job("draw", {"shard": name}, f"{name}.log", (f"{name}.tar",), **values)
+
+
+def start(*jobs: Job, **values: Any) -> str:
+    about: dict[str, Any] = {
+        "command": ["/tools/snakemake"],
+        "config": {},
+        "executor": "local",
+        "profiles": [],
+        "repository": ROOT,
+    }
+    return provenance.start_run(Run(**{**about, **values}, jobs=jobs))
+
+
+def say(name: str, run: str, pid: int = 1, **end: Any) -> None:
+    """Write the lines of a process into the log of a job; no end if it was killed."""
+    first = {"host": "node1", "pid": pid, "run": run, "slurm_job_id": "7", "start": "2026"}
+    ended = {"cpu_s": 2.0, "wall_s": 1.0, "peak_memory_mb": 5, "gpu": None, **end}
+    with Path(f"{name}.log").open("a") as log:
+        log.write(f"a warning\n{PREFIX}{json.dumps(first)}\n")
+        if end:
+            log.write(f"some words\n{PREFIX}{json.dumps({**first, **ended})}\n")
+
+
+def test_a_run_is_running_until_it_ends() -> None:
+    jobs = [job("a"), job("b"), job("c")]
+    name = start(*jobs)
+    record = provenance.read_run(name)
+    assert record["outcome"] == "running"
+    assert record["end"] is None
+    assert record["jobs"] == {"planned": {"draw": 3}, "done": {}, "failed": {}}
+    assert provenance.read_jobs(name) == jobs
+    say("a", name, exit_code=0)
+    say("b", name, exit_code=1)
+    provenance.end_run(name, "failed", jobs)
+    record = provenance.read_run(name)
+    assert record["outcome"] == "failed"
+    assert record["start"] <= record["end"]
+    assert record["jobs"] == {"planned": {"draw": 3}, "done": {"draw": 1}, "failed": {"draw": 1}}
+    a, b = provenance.read_jobs(name)
+    assert (a.done, a.host, a.slurm_job_id, a.exit_code) == (True, "node1", "7", 0)
+    assert (b.done, b.exit_code) == (False, 1)
+
+
+def test_a_run_that_was_killed_is_completed_by_the_next_one() -> None:
+    first = start(job("a"), job("b"), job("c"))
+    say("a", first, exit_code=0)
+    say("b", first)
+    second = start(job("b"), job("c"))
+    record = provenance.read_run(first)
+    assert record["outcome"] == "killed"
+    assert record["end"] is None
+    assert record["jobs"] == {"planned": {"draw": 3}, "done": {"draw": 1}, "failed": {"draw": 1}}
+    assert [(j.outputs, j.done) for j in provenance.read_jobs(first)] == [
+        (("a.tar",), True),
+        (("b.tar",), False),
+    ]
+    assert provenance.read_run(second)["outcome"] == "running"
+
+
+def test_a_log_of_another_run_and_damaged_lines_say_nothing() -> None:
+    name = start(job("a"), job("b"))
+    say("a", "another", exit_code=0)
+    Path("b.log").write_text(f'{PREFIX}{{"run": "{name}", "ho\n{PREFIX}\n')
+    gathered = provenance.gather(name, [job("a"), job("b"), job("without-log")])
+    assert gathered == [job("a"), job("b"), job("without-log")]
+
+
+def test_the_end_of_a_long_log_is_read() -> None:
+    name = start(job("a"))
+    say("a", name)
+    with Path("a.log").open("a") as log:
+        log.write("step 1 of many\n" * 50_000)
+    say("a", name, exit_code=0)
+    assert provenance.gather(name, [job("a")])[0].exit_code == 0
+
+
+def test_processes_of_one_job_count_together() -> None:
+    name = start(job("a"), job("b"))
+    say("a", name, 1, exit_code=0, wall_s=2.0, peak_memory_mb=9)
+    say("a", name, 2, exit_code=0, wall_s=3.0, gpu="H100")
+    say("b", name, 1, exit_code=0)
+    say("b", name, 2)  # killed
+    a, b = provenance.gather(name, [job("a"), job("b")])
+    assert (a.done, a.wall_s, a.cpu_s, a.peak_memory_mb, a.gpu) == (True, 3.0, 4.0, 9, "H100")
+    assert (b.done, b.start, b.exit_code) == (False, "2026", None)
+
+
+def test_a_record_has_no_home_no_secret_and_no_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home" / "ada"
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("HF_TOKEN", "hf_abcdef")
+    here = Path.cwd()
+    command = [
+        f"{home}/.venv/bin/snakemake",
+        f"--directory={here}",
+        "--configfile",
+        f"{home}/my.yaml",
+        "--storage-s3-secret-key",
+        "s3cr3t",
+        "--config",
+        "token=t0ken",
+        "seed=1",
+    ]
+    config = {"dataset": {"path": f"{home}/photos"}, "other": f"{home}-not/x", "model": f"{here}/m"}
+    where = Job("draw", {}, f"{home}/x.log", (f"{here}/results/a.tar",))
+    name = start(where, command=command, config=config, profiles=[f"{home}/p"])
+    provenance.end_run(name, "success", [where, job("b", done=True)])
+    record = provenance.read_run(name)
+    assert record["command"] == [
+        *("snakemake", "--directory=.", "--configfile", "~/my.yaml"),
+        *("--storage-s3-secret-key", "<hidden>", "--config", "token=<hidden>", "seed=1"),
+    ]
+    assert record["config"] == {
+        "dataset": {"path": "~/photos"},
+        "other": f"{home}-not/x",
+        "model": "./m",
+    }
+    text = json.dumps([record["command"], record["profiles"], record["packages"], record["code"]])
+    text += repr(provenance.read_jobs(name))
+    for private in ("ada", "hf_abcdef", "s3cr3t", "t0ken", str(here), "HF_TOKEN"):
+        assert private not in text
+
+
+def test_a_record_names_python_packages_code_and_commit(tmp_path: Path) -> None:
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+    (tmp_path / "requirements.txt").write_text("pillow==1.0\nno-such-package==2\n# x==3\n")
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "add", "requirements.txt"], check=True)
+    subprocess.run([*git, "commit", "-q", "-m", "x"], check=True)
+    code = Path("results/.code")
+    code.mkdir(parents=True)
+    (code / "pack_real.json").write_text("{}")
+    record = provenance.read_run(start(repository=tmp_path))
+    assert record["packages"]["pillow"].count(".") == 2
+    assert record["packages"]["no-such-package"] is None
+    assert record["packages"].keys() == {"pillow", "no-such-package"}
+    assert list(record["code"]) == ["pack_real"]
+    assert len(record["git"]["commit"]) == 40
+    assert record["git"]["dirty"] is False
+    (tmp_path / "requirements.txt").write_text("pillow==2.0\n")
+    assert provenance.git_state(tmp_path) == {"commit": record["git"]["commit"], "dirty": True}
+
+
+def test_without_git_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert provenance.git_state(tmp_path) is None
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert provenance.git_state(ROOT) is None
+
+
+@pytest.mark.parametrize(
+    ("words", "variable", "expected"),
+    [
+        ([], None, ["profiles/default"]),
+        (["--profile", "a", "--profile=b"], "c", ["a", "b", "profiles/default"]),
+        ([], "c", ["c", "profiles/default"]),
+        (["--workflow-profile", "slurm", "--profile", "none"], None, ["slurm"]),
+        (["--workflow-profile", "none"], None, []),
+    ],
+)
+def test_profiles_are_those_that_snakemake_takes(
+    words: list[str], variable: str | None, expected: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "profiles" / "default").mkdir(parents=True)
+    assert provenance.profile_names(["snakemake", *words], variable, [tmp_path]) == expected
+
+
+def test_damaged_records_are_named() -> None:
+    name = start(job("a"))
+    Path(f"results/provenance/{name}.jobs.jsonl.gz").write_bytes(b"\x1f\x8b")
+    with pytest.raises(CapsynthError, match=r"jobs\.jsonl\.gz cannot be read"):
+        provenance.read_jobs(name)
+    Path(f"results/provenance/{name}.json").write_text("{")
+    with pytest.raises(CapsynthError, match=r"\.json cannot be read"):
+        provenance.read_run(name)

@@ -1,0 +1,357 @@
+"""Records of runs: what was asked for, with which code and packages, and what its jobs did.
+
+A run that makes something has two files in ``results/provenance/``: ``{run}.json``, and
+``{run}.jobs.jsonl.gz`` with one line a job. Both are written when the run starts, when nothing is
+known of its jobs but that they are planned, and again when it ends, with what the jobs have said
+in their logs (``job_log``). A run that was killed is completed by the next one.
+"""
+
+import gzip
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import secrets
+import socket
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from capsynth.errors import CapsynthError
+from capsynth.files import atomic_path, dump_json, read_json, write_json
+from capsynth.fingerprints import file_digest, fingerprint
+from capsynth.job_log import PREFIX, utc
+
+FOLDER = Path("results/provenance")
+# Outcomes of a run; of one that is RUNNING nothing has been heard yet.
+RUNNING, SUCCESS, FAILED, KILLED = "running", "success", "failed", "killed"
+
+# The lines of a job are the first and the last of its log, but for warnings and a traceback.
+_EDGE_BYTES = 32_768
+# Waiting for a file system of a cluster takes longer than reading.
+_READERS = 16
+_SECRET = re.compile(r"(?i)((?:token|secret|password|passwd|credential|key)[\w-]*)=(\S+)")
+_SECRET_OPTION = re.compile(r"(?i)--[\w-]*(?:token|secret|password|credential|access-key)[\w-]*")
+_HIDDEN = "<hidden>"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job of a run.
+
+    Attributes:
+        rule: Its rule.
+        wildcards: Values of its wildcards.
+        log: Its log; None if it has none.
+        outputs: What it makes.
+        attempt: Which attempt it was, from 1; None if that is not known.
+        done: Whether it ended well.
+        host: Where it ran; None, as what follows, if it did not start.
+        slurm_job_id: The SLURM job that it ran in, if it ran in one.
+        start: When it started, ISO 8601 in UTC.
+        wall_s: How long it took; None, as what follows, if it was killed.
+        cpu_s: CPU time, of all its processes.
+        peak_memory_mb: Peak memory of its largest process, 10^6 bytes.
+        gpu: The GPU that it used, if it used one.
+        exit_code: What it ended with.
+    """
+
+    rule: str
+    wildcards: dict[str, str]
+    log: str | None
+    outputs: tuple[str, ...]
+    attempt: int | None = None
+    done: bool = False
+    host: str | None = None
+    slurm_job_id: str | None = None
+    start: str | None = None
+    wall_s: float | None = None
+    cpu_s: float | None = None
+    peak_memory_mb: int | None = None
+    gpu: str | None = None
+    exit_code: int | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is known of a run when it starts.
+
+    Attributes:
+        command: The command line.
+        config: The configuration, completed.
+        executor: Snakemake's executor.
+        profiles: Names of the profiles.
+        repository: The folder of the workflow.
+        jobs: What is planned.
+    """
+
+    command: Sequence[str]
+    config: Mapping[str, Any]
+    executor: str
+    profiles: Sequence[str]
+    repository: Path
+    jobs: Sequence[Job]
+
+
+def start_run(run: Run, folder: Path = FOLDER) -> str:
+    """Write the record of a run that starts, and return its name.
+
+    Only one run works in a folder at a time, so what another record calls running was killed: it
+    is completed first, while the logs of its jobs are still there.
+    """
+    for name in run_names(folder):
+        if read_run(name, folder)["outcome"] == RUNNING:
+            _complete(name, KILLED, read_jobs(name, folder), folder, end=None)
+    now = time.time()
+    stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
+    name = f"{stamp}-{secrets.token_hex(3)}"
+    config = without_private(run.config)
+    record = {
+        "code": code_digests(),
+        "command": without_private([Path(run.command[0]).name, *hide_secrets(run.command[1:])]),
+        "config": config,
+        "config_fingerprint": fingerprint(config),
+        "end": None,
+        "executor": run.executor,
+        "git": git_state(run.repository),
+        "host": socket.gethostname(),
+        "jobs": {"planned": _by_rule(run.jobs), "done": {}, "failed": {}},
+        "outcome": RUNNING,
+        "packages": package_versions(run.repository),
+        "profiles": without_private(list(run.profiles)),
+        "python": platform.python_version(),
+        "run": name,
+        "start": utc(now),
+    }
+    _write_jobs(name, run.jobs, folder)
+    write_json(folder / f"{name}.json", record)
+    return name
+
+
+def end_run(name: str, outcome: str, jobs: Iterable[Job], folder: Path = FOLDER) -> None:
+    """Complete the record of a run with what its jobs did.
+
+    Args:
+        name: What ``start_run`` returned.
+        outcome: ``SUCCESS`` or ``FAILED``.
+        jobs: All that was planned; ``done`` and ``attempt`` are as Snakemake has them.
+        folder: Where the records are.
+    """
+    _complete(name, outcome, jobs, folder, end=utc(time.time()))
+
+
+def _complete(name: str, outcome: str, jobs: Iterable[Job], folder: Path, end: str | None) -> None:
+    known = [job for job in gather(name, jobs) if job.done or job.start is not None]
+    known.sort(key=lambda job: (job.start or "", job.outputs))
+    record = read_run(name, folder)
+    record |= {"end": end, "outcome": outcome}
+    record["jobs"] |= {
+        "done": _by_rule(job for job in known if job.done),
+        "failed": _by_rule(job for job in known if not job.done),
+    }
+    _write_jobs(name, known, folder)
+    write_json(folder / f"{name}.json", record)
+
+
+def gather(name: str, jobs: Iterable[Job]) -> list[Job]:
+    """Return the jobs of a run with what their logs say of them.
+
+    A log of another run says nothing: the job has not started in this one.
+    """
+    planned = list(jobs)
+    with ThreadPoolExecutor(_READERS) as pool:
+        logs = pool.map(lambda job: _job_lines(job.log, name), planned, chunksize=64)
+        return [_with_facts(job, lines) for job, lines in zip(planned, logs, strict=True)]
+
+
+def _with_facts(job: Job, lines: Sequence[Mapping[str, Any]]) -> Job:
+    """Put together what the processes of a job said: one line each at the start and at the end."""
+    if not lines:
+        return job
+    first = lines[0]
+    job = replace(job, host=first["host"], slurm_job_id=first["slurm_job_id"], start=first["start"])
+    ends = [line for line in lines if "exit_code" in line]
+    if {line["pid"] for line in ends} != {line["pid"] for line in lines}:
+        return job
+    exit_code = max(abs(line["exit_code"]) for line in ends)
+    return replace(
+        job,
+        done=job.done or exit_code == 0,
+        wall_s=max(line["wall_s"] for line in ends),
+        cpu_s=round(sum(line["cpu_s"] for line in ends), 2),
+        peak_memory_mb=max(line["peak_memory_mb"] for line in ends),
+        gpu=next((line["gpu"] for line in ends if line["gpu"]), None),
+        exit_code=exit_code,
+    )
+
+
+def _job_lines(log: str | None, run: str) -> list[dict[str, Any]]:
+    """Return the lines of a run in the log of a job, without those that are damaged."""
+    found = []
+    for line in _edges(log).splitlines():
+        if line.startswith(PREFIX):
+            try:
+                facts = json.loads(line.removeprefix(PREFIX))
+            except json.JSONDecodeError:
+                continue
+            if facts["run"] == run:
+                found.append(facts)
+    return found
+
+
+def _edges(log: str | None) -> str:
+    """Return the beginning and the end of a log; a training's may be long."""
+    if log is None:
+        return ""
+    try:
+        with open(log, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            text = file.read(_EDGE_BYTES)
+            if size > len(text):
+                file.seek(max(len(text), size - _EDGE_BYTES))
+                text += b"\n" + file.read()
+    except OSError:
+        return ""
+    return text.decode(errors="replace")
+
+
+def run_names(folder: Path = FOLDER) -> list[str]:
+    """Return the names of all runs, the earliest first."""
+    return sorted(path.stem for path in folder.glob("*.json"))
+
+
+def read_run(name: str, folder: Path = FOLDER) -> dict[str, Any]:
+    """Return the record of a run.
+
+    Raises:
+        CapsynthError: If it cannot be read.
+    """
+    path = folder / f"{name}.json"
+    try:
+        record: dict[str, Any] = read_json(path)
+    except (OSError, ValueError) as error:
+        raise CapsynthError(f"{path} cannot be read ({error}); delete it") from error
+    return record
+
+
+def read_jobs(name: str, folder: Path = FOLDER) -> list[Job]:
+    """Return the jobs of a run: all that are planned while it runs, afterwards those that ran.
+
+    Raises:
+        CapsynthError: If they cannot be read.
+    """
+    path = folder / f"{name}.jobs.jsonl.gz"
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            rows = [json.loads(line) for line in file]
+    except (OSError, EOFError, ValueError) as error:
+        raise CapsynthError(f"{path} cannot be read ({error}); delete it and its record") from error
+    return [Job(**{**row, "outputs": tuple(row["outputs"])}) for row in rows]
+
+
+def _write_jobs(name: str, jobs: Iterable[Job], folder: Path) -> None:
+    rows = ({k: v for k, v in vars(job).items() if v is not None} for job in jobs)
+    text = without_private("".join(dump_json(row) + "\n" for row in rows))
+    with atomic_path(folder / f"{name}.jobs.jsonl.gz") as temporary:
+        temporary.write_bytes(gzip.compress(text.encode(), compresslevel=3))
+
+
+def _by_rule(jobs: Iterable[Job]) -> dict[str, int]:
+    return dict(Counter(job.rule for job in jobs))
+
+
+def without_private(value: Any) -> Any:
+    """Return a JSON value whose paths begin at the working directory, or at ``~``."""
+    places = {os.getcwd(): ".", os.path.expanduser("~"): "~"}
+    return _shortened(value, {place: to for place, to in places.items() if len(place) > 1})
+
+
+def _shortened(value: Any, places: Mapping[str, str]) -> Any:
+    if isinstance(value, str):
+        for place, to in places.items():
+            if place in value:
+                value = re.sub(re.escape(place) + r"(?=$|[^\w.-])", to, value)
+        return value
+    if isinstance(value, Mapping):
+        return {_shortened(k, places): _shortened(v, places) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_shortened(one, places) for one in value]
+    return value
+
+
+def hide_secrets(words: Iterable[str]) -> list[str]:
+    """Return a command line without the values of options and settings that sound secret."""
+    shown: list[str] = []
+    for word in words:
+        if shown and _SECRET_OPTION.fullmatch(shown[-1]) and not word.startswith("--"):
+            shown.append(_HIDDEN)
+        else:
+            shown.append(_SECRET.sub(rf"\1={_HIDDEN}", word))
+    return shown
+
+
+def profile_names(
+    command: Sequence[str], variable: str | None, folders: Iterable[Path]
+) -> list[str]:
+    """Return the names of the profiles that a command line of Snakemake uses.
+
+    Args:
+        command: The command line.
+        variable: ``SNAKEMAKE_PROFILE``, which counts if no profile is named.
+        folders: Where ``profiles/default`` may be, which counts if no workflow profile is named.
+    """
+    given: dict[str, list[str]] = {"--profile": [], "--workflow-profile": []}
+    for word, following in zip(command, [*command[1:], ""], strict=True):
+        option, equals, value = word.partition("=")
+        if option in given:
+            given[option].append(value if equals else following)
+    general = given["--profile"] or (variable.split() if variable else [])
+    own = given["--workflow-profile"][-1:]
+    if not own and any((folder / "profiles" / "default").is_dir() for folder in folders):
+        own = ["profiles/default"]
+    return [name for name in (*general, *own) if name != "none"]
+
+
+def package_versions(repository: Path) -> dict[str, str | None]:
+    """Return the versions of the packages that the workflow asks for, None if one is missing."""
+    versions: dict[str, str | None] = {}
+    for path in sorted(repository.glob("requirements*.txt")):
+        if path.stem == "requirements-dev":
+            continue
+        for name in re.findall(r"^([A-Za-z0-9_.-]+)==", path.read_text(encoding="utf-8"), re.M):
+            try:
+                versions[name] = importlib.metadata.version(name)
+            except importlib.metadata.PackageNotFoundError:
+                versions[name] = None
+    return versions
+
+
+def git_state(repository: Path) -> dict[str, Any] | None:
+    """Return the commit and whether files differ from it; None without git or a repository."""
+    commands = (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+    said = []
+    for words in commands:
+        try:
+            done = subprocess.run(
+                ["git", "--no-optional-locks", "-C", repository, *words],
+                capture_output=True,
+                text=True,
+            )
+        except FileNotFoundError:
+            return None
+        if done.returncode != 0:
+            return None
+        said.append(done.stdout.strip())
+    return {"commit": said[0], "dirty": said[1] != ""}
+
+
+def code_digests(folder: Path = Path("results/.code")) -> dict[str, str]:
+    """Return the digest of each script and all that it imports, by the script's name."""
+    return {path.stem: file_digest(path) for path in sorted(folder.glob("*.json"))}
