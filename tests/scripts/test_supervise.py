@@ -498,6 +498,7 @@ def test_a_held_job_is_released(place: Place) -> None:
     [
         ("", "there is no command"),
         ("snakemake --directory elsewhere", "--directory is not supported"),
+        ("snakemake --profile p -n", "it needs no supervisor"),
         ("no-such-program", "no-such-program cannot be run"),
     ],
 )

@@ -57,10 +57,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     # Split by hand: the command may have a `--` of its own.
     split = arguments.index("--") if "--" in arguments else len(arguments)
     args, command = parser.parse_args(arguments[:split]), arguments[split + 1 :]
-    from capsynth.supervision import Budget, moves_folder
+    from capsynth.supervision import Budget, moves_folder, only_looks
 
     if not command and not args.cancel:
         parser.error("there is no command; give Snakemake's after `--`")
+    if only_looks(command):
+        parser.error("this command makes nothing: it needs no supervisor; call snakemake itself")
     if moves_folder(command):
         parser.error("--directory is not supported; call this in that folder, with --snakefile")
     from capsynth.supervisor import Patience, Supervisor

@@ -326,13 +326,19 @@ def moves_folder(command: Iterable[str]) -> bool:
     return any(word in ("-d", "--directory") or word.startswith("--directory=") for word in command)
 
 
-# Such a Snakemake takes no lock of the folder: it looks only, or it is the inside of a job.
-_HARMLESS = frozenset({"-n", "-np", "--dry-run", "--dryrun", "--mode", "--lint", "--report"})
+# Such a Snakemake makes no files; and of those with --mode, which are the inside of a job, another
+# one has the lock.
+_LOOKING = frozenset({"-n", "-np", "--dry-run", "--dryrun", "--lint", "--report"})
+
+
+def only_looks(command: Iterable[str]) -> bool:
+    """Return whether a command line of Snakemake makes nothing."""
+    return not _LOOKING.isdisjoint(command)
 
 
 def is_snakemake(arguments: Sequence[str]) -> bool:
     """Return whether a process of these arguments is a Snakemake that makes files."""
-    if _HARMLESS & set(arguments) or not arguments:
+    if not arguments or only_looks(arguments) or "--mode" in arguments:
         return False
     program = PurePath(arguments[0]).name
     if not program.startswith("python"):
