@@ -222,7 +222,9 @@ def check_results(place: Place, undisturbed: Place) -> None:
     assert digests == {name: undisturbed.digests()[name] for name in digests}
     assert all((place.folder / target).exists() for target in place.targets)
     made, owed = place.batches(), undisturbed.batches()
-    assert made == {batch for batch in owed if (place.folder / batch[0]).exists()}
+    assert made >= {batch for batch in owed if (place.folder / batch[0]).exists()}
+    # A training that is told to end saves amid an epoch; its next start begins a batch there.
+    assert all("/checkpoints/" in output for output, _ in made - owed)
     assert place.made_again() == set()
     assert not list(place.folder.rglob(".*.partial"))
 
