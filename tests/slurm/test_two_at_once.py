@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from slurm_cluster import Cluster
 
+pytestmark = pytest.mark.slow
+
 POLLING = Path(__file__).parents[1] / "support" / "fast_polling.py"
 SUPERVISE = Path(__file__).parents[2] / "workflow" / "scripts" / "supervise.py"
 PATIENCE_S = 120
