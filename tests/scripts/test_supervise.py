@@ -284,6 +284,30 @@ def test_a_silent_controller_is_waited_for_before_a_start(place: Place) -> None:
     assert place.asked("snakemake") == [RUN]
 
 
+def test_after_a_long_silence_jobs_of_an_earlier_start_get_their_time_to_go(place: Place) -> None:
+    (place.fake / "down").touch()
+    place.write_queue("7|RUNNING")
+    place.play("exit:0")
+    process = place.start("--gone-s=1")
+    log = place.folder / "logs" / "supervise.log"
+    place.wait_until(lambda: log.exists() and "does not answer; waiting" in log.read_text())
+    time.sleep(1.5)
+    (place.fake / "down").unlink()
+    assert process.wait(PATIENCE_S) == 0
+    assert place.asked("scancel") == ["7"]
+
+
+def test_ctrl_c_again_ends_it_though_the_controller_is_silent(place: Place) -> None:
+    (place.fake / "down").touch()
+    process = place.start()
+    log = place.folder / "logs" / "supervise.log"
+    for after in ("does not answer; waiting", "stopping Snakemake and its jobs"):
+        place.wait_until(lambda after=after: log.exists() and after in log.read_text())
+        process.send_signal(signal.SIGINT)
+    assert process.wait(PATIENCE_S) == 130
+    assert "call with --cancel for jobs that are left" in log.read_text()
+
+
 def test_jobs_that_failed_by_themselves_end_it_with_snakemakes_exit_code_and_their_logs(
     place: Place,
 ) -> None:

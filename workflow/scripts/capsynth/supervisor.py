@@ -230,17 +230,19 @@ class Supervisor:
         return earlier
 
     def _clear_queue(self) -> frozenset[str]:
-        began_s = time.monotonic()
-        cancelled_s, answered = -math.inf, True
+        first_s: float | None = None  # when they were cancelled, and when for the last time
+        last_s, answered = -math.inf, True
         while True:
-            jobs = self._queue.jobs()
-            if jobs is None and answered:
-                log.warning("SLURM's controller does not answer; waiting for it")
+            jobs, now_s = self._queue.jobs(), time.monotonic()
+            if jobs is None:
+                if answered:
+                    log.warning("SLURM's controller does not answer; waiting for it")
+                first_s, last_s = None, -math.inf  # what was asked meanwhile may be lost
             answered = jobs is not None
             left = [job for job in jobs or () if job.active]
             if jobs is not None and not left:
                 return frozenset(job.job_id for job in jobs)
-            waited_s = time.monotonic() - began_s
+            waited_s = now_s - first_s if first_s is not None else 0.0
             ids = ", ".join(job.job_id for job in left)
             if left and waited_s > self._patience.gone_s:
                 if any(job.state != "COMPLETING" for job in left):
@@ -253,27 +255,25 @@ class Supervisor:
                 # publishes whole results of the current settings only.
                 log.warning("jobs %s are completing for too long; going on without them", ids)
                 return frozenset(job.job_id for job in jobs or ())
-            if left and time.monotonic() - cancelled_s > _CANCEL_AGAIN_S:
+            if left and now_s - last_s > _CANCEL_AGAIN_S:
                 log.info("cancelling jobs of an earlier start: %s", ids)
-                cancelled_s = time.monotonic()
+                first_s, last_s = now_s if first_s is None else first_s, now_s
                 self._queue.cancel(job.job_id for job in left)
                 if waited_s > _KILL_AFTER_S:
                     self._queue.cancel((job.job_id for job in left), kill=True)
             self._pause(min(_GONE_POLL_S, self._patience.poll_s))
 
     def _end(self, stop: Stopped) -> int:
-        """Stop Snakemake and its jobs; a second signal shortens the wait for Snakemake."""
+        """Stop Snakemake and its jobs; another signal shortens the wait, for each in turn."""
         log.warning("got %s: stopping Snakemake and its jobs", stop)
         if self._process:
             with contextlib.suppress(Stopped):
                 self._stop(self._process)
-        while True:
-            try:
-                self._clear_folder()
-                break
-            except Stopped as again:
-                log.warning("got %s: still cancelling the jobs of this folder", again)
-        log.info("stopped: no job of this folder is left; call again to go on")
+        try:
+            self._clear_folder()
+            log.info("stopped: no job of this folder is left; call again to go on")
+        except Stopped as again:
+            log.error("got %s: ending at once; call with --cancel for jobs that are left", again)
         return 128 + stop.number
 
     def _report_failure(self, exit_code: int, story: Story) -> int:
