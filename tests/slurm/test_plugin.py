@@ -1,10 +1,26 @@
 """What SLURM and Snakemake's plugin do, where the profile rests on it."""
 
+import shutil
+import time
 from pathlib import Path
 from typing import Any
 
 from slurm_cluster import Cluster
 
+# A stage that saves when it is told to end, and is done when it finds what it saved.
+STAGE = """\
+import signal, sys
+from pathlib import Path
+def save(*_):
+    Path("saved").touch()
+    sys.exit(1)
+signal.signal(signal.SIGTERM, save)
+if Path("saved").exists():
+    Path(sys.argv[1]).touch()
+else:
+    Path("started").touch()
+    signal.pause()
+"""
 PLAIN = ("--executor", "slurm", "--jobs", "3", "--default-resources", "mem_mb=1000")
 
 
@@ -39,19 +55,7 @@ def test_a_stage_is_warned_before_its_time_is_up_and_goes_on_in_a_retry(
         "    resources: runtime=lambda wildcards, attempt: 3 * attempt\n"
         "    shell: 'python stage.py {output}'\n"
     )
-    (tmp_path / "stage.py").write_text(
-        "import signal, sys\n"
-        "from pathlib import Path\n"
-        "def save(*_):\n"
-        "    Path('saved').touch()\n"
-        "    sys.exit(1)\n"
-        "signal.signal(signal.SIGTERM, save)\n"
-        "if Path('saved').exists():\n"
-        "    Path(sys.argv[1]).touch()\n"
-        "else:\n"
-        "    Path('started').touch()\n"
-        "    signal.pause()\n"
-    )
+    (tmp_path / "stage.py").write_text(STAGE)
     signal = "slurm_extra='--signal=TERM@120 -N1'"
     done = snakemake(cluster, tmp_path, *PLAIN, signal, "--retries", "1")
     assert done.returncode == 0, done.stdout
@@ -60,3 +64,26 @@ def test_a_stage_is_warned_before_its_time_is_up_and_goes_on_in_a_retry(
     first, second = [job for job in cluster.jobs() if job.workdir == tmp_path]
     assert (first.state, first.time_limit_min) == ("FAILED", 3)
     assert (second.state, second.time_limit_min) == ("COMPLETED", 6)
+
+
+def test_the_end_of_an_allocation_reaches_the_stages_in_it(
+    cluster: Cluster, repository: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(repository / "profiles", tmp_path / "profiles")
+    rule = "rule a:\n    output: 'out'\n    shell: 'python stage.py {output}'\n"
+    (tmp_path / "Snakefile").write_text(rule)
+    (tmp_path / "stage.py").write_text(STAGE)
+    asked = ("--parsable", f"--chdir={tmp_path}", "--cpus-per-task=1", "--mem=2000")
+    words = ("sbatch", *asked, "profiles/slurm-single-node/job.sh", "--retries", "0")
+    first = int(cluster.command(*words, cwd=tmp_path))
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "started").exists():
+        assert time.monotonic() < deadline, cluster.job(first)
+        time.sleep(0.1)
+    # What SLURM does two minutes before the time is up.
+    cluster.command("scancel", "--batch", "--signal=TERM", str(first))
+    cluster.wait_for(first, "FAILED")
+    assert (tmp_path / "saved").exists()
+    second = int(cluster.command(*words, cwd=tmp_path))
+    cluster.wait_for(second, "COMPLETED", "FAILED")
+    assert (tmp_path / "out").exists(), (tmp_path / f"capsynth-{second}.log").read_text()

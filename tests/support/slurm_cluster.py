@@ -259,13 +259,14 @@ class Cluster:
             MARK: str(self.folder),  # the last: slurmd writes its title over the first ones
         }
 
-    def command(self, *words: str) -> str:
-        """Run one of SLURM's commands and return what it prints.
+    def command(self, *words: str, cwd: Path | None = None) -> str:
+        """Run one of SLURM's commands, in a folder, and return what it prints.
 
         Raises:
             RuntimeError: If it fails; the message is what it says.
         """
-        done = subprocess.run(words, env=self.environment(), capture_output=True, text=True)
+        environment = self.environment()
+        done = subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"{words[0]}: {done.stderr.strip()}")
         return done.stdout
