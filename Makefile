@@ -87,6 +87,17 @@ demo: $(RUN_STAMP) ## run the default experiment; print its table and the path o
 	python workflow/scripts/print_table.py --table results/report/tables/main.md \
 	  --report results/report.html 9>&-
 
+# Snakemake's options, for these two: make changed OPTIONS="--configfile config/imagenette.yaml ..."
+OPTIONS ?=
+
+.PHONY: changed
+changed: $(RUN_STAMP) ## say what a run would do, why, and what it would cost
+	@$(WITH_TOOLS) python workflow/scripts/report_changes.py -- --cores $(CORES) $(OPTIONS)
+
+.PHONY: status
+status: $(RUN_STAMP) ## say how far a run is
+	@$(WITH_TOOLS) python workflow/scripts/report_status.py -- --cores $(CORES) $(OPTIONS)
+
 .PHONY: sweep-context-bias
 sweep-context-bias: $(RUN_STAMP) ## run the experiment at three context biases: three demos
 	@$(WITH_TOOLS) export HF_HUB_OFFLINE=1; \

@@ -19,8 +19,9 @@ include: "workflow/rules/common/training.smk"
 include: "workflow/rules/common/evaluation.smk"
 include: "workflow/rules/common/reporting.smk"
 include: "workflow/rules/common/recovery.smk"
-include: "workflow/rules/common/resources.smk"
 include: "workflow/rules/common/bookkeeping.smk"
+include: "workflow/rules/common/resources.smk"
+include: "workflow/rules/common/monitoring.smk"
 include: "workflow/rules/prefetch.smk"
 include: "workflow/rules/packing.smk"
 include: "workflow/rules/captioning.smk"
@@ -29,6 +30,7 @@ include: "workflow/rules/generation.smk"
 include: "workflow/rules/training.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/reporting.smk"
+include: "workflow/rules/monitoring.smk"
 
 
 rule all:

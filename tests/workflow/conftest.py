@@ -30,26 +30,41 @@ class Experiment:
     folder: Path
     config: dict[str, Any]
 
-    def snakemake(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run Snakemake in the checkout."""
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of Snakemake: with its tools, and without what it left itself."""
         tools = Path(sys.executable).parent
-        environment = {
+        return {
             **{k: v for k, v in os.environ.items() if not k.startswith("SNAKEMAKE")},
             "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}",
             "HF_HUB_OFFLINE": "1",
         }
+
+    def snakemake(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run Snakemake in the checkout."""
+        return self.call("snakemake", "--cores", "2", *words)
+
+    def call(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the checkout."""
         return subprocess.run(
-            ["snakemake", "--cores", "2", *words],
-            cwd=self.folder,
-            env=environment,
-            capture_output=True,
-            text=True,
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True
         )
+
+    def run(self) -> set[str]:
+        """Run what is owed; return its jobs, as ``owed`` does."""
+        warm = (sys.executable, "workflow/scripts/warm.py", "serve", "--")
+        done = self.call(*warm, "snakemake", "--cores", "2")
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+        return self._jobs_in(done)
 
     def owed(self, *targets: str) -> set[str]:
         """Return the jobs of a dry run, as ``rule`` or ``rule(wildcard values)``."""
         done = self.snakemake("-n", *targets)
         assert done.returncode == 0, done.stdout + done.stderr
+        return self._jobs_in(done)
+
+    @staticmethod
+    def _jobs_in(done: subprocess.CompletedProcess[str]) -> set[str]:
         jobs: list[str] = []
         for line in (done.stdout + done.stderr).splitlines():
             if match := JOB.match(line):
@@ -99,19 +114,7 @@ def tiny_experiment(
     text = (repository / "tests" / "configs" / "tiny.yaml").read_text()
     experiment = Experiment(folder, yaml.safe_load(text))
     experiment.write_config(experiment.config)
-    tools = Path(sys.executable).parent
-    done = subprocess.run(
-        [sys.executable, "workflow/scripts/warm.py", "serve", "--", "snakemake", "--cores", "2"],
-        cwd=folder,
-        env={
-            **os.environ,
-            "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}",
-            "HF_HUB_OFFLINE": "1",
-        },
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    experiment.run()
     return experiment
 
 

@@ -20,7 +20,7 @@ from capsynth.errors import CapsynthError
 from capsynth.files import dump_json, write_if_changed
 from capsynth.prompting import check_class_words, class_fields
 from capsynth.shards import shard_name, split_shard_name
-from capsynth.source_code import code_digests
+from capsynth.source_code import write_code_digests
 
 # Jobs inherit it; nodes of a cluster may have no home.
 keep_caches(Path(".snakemake/caches"))
@@ -79,7 +79,7 @@ def code(script):
     """
     path = Path(SCRIPTS) / f"{script}.py"
     digests = Path(f"results/.code/{script}.json")
-    write_if_changed(digests, dump_json(code_digests(path, Path(SCRIPTS))))
+    write_code_digests(path, Path(SCRIPTS), digests)
     return {"code": digests}
 
 

@@ -2,11 +2,16 @@
 
 import ast
 import functools
+import hashlib
 from pathlib import Path
 
+from capsynth.files import dump_json, write_if_changed, write_text
 from capsynth.fingerprints import file_digest
 
 PACKAGE = "capsynth"
+# Folder, beside the files of code digests, that keeps each of their versions under its checksum:
+# a record of Snakemake names the version that it was made with.
+VERSIONS = "versions"
 
 
 @functools.cache
@@ -58,6 +63,18 @@ def code_of(script: Path, root: Path) -> list[Path]:
 def code_digests(script: Path, root: Path) -> dict[str, str]:
     """Return the SHA-256 of ``script`` and of the library files it needs, by path in ``root``."""
     return {str(f.relative_to(root)): _digest(f) for f in [script, *code_of(script, root)]}
+
+
+def write_code_digests(script: Path, root: Path, path: Path) -> None:
+    """Write the digests of ``script`` and the files it needs to ``path``, unless it holds them.
+
+    What it held before stays beside it, so that it can be said which module has changed.
+    """
+    text = dump_json(code_digests(script, root))
+    write_if_changed(path, text)
+    version = path.parent / VERSIONS / f"{hashlib.sha256(text.encode()).hexdigest()}.json"
+    if not version.exists():
+        write_text(version, text)
 
 
 @functools.cache

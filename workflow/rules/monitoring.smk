@@ -1,0 +1,31 @@
+# What a run would do, and how far it is. Both look only, and run here whatever the profile.
+
+
+rule changed:
+    """Say what a run would do, why, and what it would cost."""
+    input:
+        without_lock,
+    log:
+        "logs/changed.log",
+    localrule: True
+    conda:
+        "../../envs/workflow.yaml"
+    params:
+        options=calling_options,
+    shell:
+        f"{PLAIN}/report_changes.py" " -- {params.options} 2> {log:q}"
+
+
+rule status:
+    """Say how far a run is: what is done, runs, failed and is owed."""
+    input:
+        without_lock,
+    log:
+        "logs/status.log",
+    localrule: True
+    conda:
+        "../../envs/workflow.yaml"
+    params:
+        options=calling_options,
+    shell:
+        f"{PLAIN}/report_status.py" " -- {params.options} 2> {log:q}"

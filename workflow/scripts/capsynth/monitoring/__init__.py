@@ -1,0 +1,1 @@
+"""What a run would do and why, what it would cost, and how far it is."""
