@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
-from slurm_cluster import Cluster
+from slurm_cluster import Cluster, Job
 
 pytestmark = pytest.mark.slow
 
@@ -122,13 +122,29 @@ class Place:
 
     def job_amid(self, output: str) -> tuple[int, int]:
         """Wait until a job has finished two batches of an output; its SLURM job and process."""
-        wait_until(lambda: len(self.finished(output)) >= 2, f"two batches of {output}")
+        self._await_progress(lambda: len(self.finished(output)) >= 2, f"two batches of {output}")
         pid = self.finished(output)[-1].pid
         assert not (self.folder / output).exists(), f"{output} was finished before its fault"
         for process in [psutil.Process(pid), *psutil.Process(pid).parents()]:
             if job_id := process.environ().get("SLURM_JOB_ID"):
                 return int(job_id), pid
         raise AssertionError(f"process {pid} belongs to no job")
+
+    def await_begin(self, output: str) -> int:
+        """Wait until a job has begun a batch of an output, and return its process."""
+        self._await_progress(lambda: self._begun(output), f"a batch of {output}")
+        return self._begun(output)[-1].pid
+
+    def _begun(self, output: str) -> list[Note]:
+        return [n for n in self.notes if (n.output, n.event) == (output, "begun")]
+
+    def _await_progress(self, condition: Callable[[], object], what: str) -> None:
+        def has_come() -> object:
+            assert self._process
+            assert self._process.poll() is None, f"{what}: the run has ended"
+            return condition()
+
+        wait_until(has_come, what)
 
     def batches(self) -> set[tuple[str, str]]:
         """Return the batches that were finished."""
@@ -185,7 +201,7 @@ def experiment(
         config["captioners"]["tiny"] |= {"batch_size": 1, "max_new_tokens": 16}
         config["generators"]["tiny"] |= {"num_inference_steps": 20}
         config["variants"]["class-name"]["images_per_class"] = 24
-        config["recipes"]["tiny"] |= {"batch_size": 8, "epochs": 16}
+        config["recipes"]["tiny"] |= {"batch_size": 8, "epochs": 40}
         (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
         return folder
 
@@ -310,12 +326,16 @@ class Faults:
 
     def starve(self, output: str) -> None:
         """Let a job run out of memory in its first attempt and out of time in its second."""
-        job, pid = self._place.job_amid(output)
-        os.kill(pid, signal.SIGSTOP)
-        ended = [(j.mem_mb, j.state) for j in self._cluster.jobs() if j.mem_mb == TOO_LITTLE_MB]
-        assert ended == [(TOO_LITTLE_MB, "FAILED")]
-        self._await_state(job, "TIMEOUT")
+        pid = self._place.await_begin(output)
+        # On a slow machine it may have run out of time before it began.
+        if not self._ended("TIMEOUT"):
+            os.kill(pid, signal.SIGSTOP)
+            wait_until(lambda: self._ended("TIMEOUT"), "the time limit")
+        assert [job.mem_mb for job in self._ended("FAILED")] == [TOO_LITTLE_MB]
         self._await_mended("time limit", output, time.monotonic())
+
+    def _ended(self, state: str) -> list[Job]:
+        return [job for job in self._cluster.jobs() if job.state == state]
 
     def _await_state(self, job: int, state: str) -> None:
         wait_until(lambda: self._cluster.job(job).state == state, f"job {job} {state}")
