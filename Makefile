@@ -12,6 +12,7 @@ CPUS := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 # With one core only, jobs that ask for two threads still run, just slower.
 CORES ?= $(shell echo $$(( $(CPUS) < 2 ? 2 : $(CPUS) )))
 PYTEST_ARGS ?=
+SNAKEMAKE_ARGS ?=
 
 WITH_TOOLS := export PATH="$(abspath $(VENV))/bin:$$PATH";
 PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check --no-input
@@ -132,6 +133,16 @@ slurm-profile: ## let `snakemake --profile slurm` find the profile of this check
 	  ln -s "$(abspath profiles/slurm)" "$$folder/slurm"; \
 	fi; \
 	echo "$$folder/slurm is $(abspath profiles/slurm)"
+
+# docs/slurm.md says what the supervisor does; SNAKEMAKE_ARGS are targets and options of Snakemake.
+.PHONY: slurm
+slurm: $(RUN_STAMP) ## run the experiment on SLURM, started again when Snakemake hangs or dies
+	@$(WITH_TOOLS) exec python workflow/scripts/supervise.py -- \
+	  snakemake --profile profiles/slurm $(SNAKEMAKE_ARGS)
+
+.PHONY: slurm-cancel
+slurm-cancel: $(RUN_STAMP) ## cancel the jobs that this folder has in SLURM's queue
+	@$(WITH_TOOLS) exec python workflow/scripts/supervise.py --cancel
 
 .PHONY: pretrain
 pretrain: $(RUN_STAMP) ## train the embedded captioner and generator anew (many hours)

@@ -34,6 +34,7 @@ from types import FrameType
 from typing import NoReturn
 
 from capsynth.errors import CapsynthError
+from capsynth.processes import follow
 from capsynth.warm import (
     SOCKET_VARIABLE,
     SUPPORTED,
@@ -73,7 +74,6 @@ _SOCKET_NAME = "socket"
 _BACKLOG = 512
 _PART_BYTES = 1 << 16
 _STDIO = 3
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _SI_KERNEL = 0x80  # asm-generic/siginfo.h: sent by the terminal, to the whole foreground group
 
 
@@ -111,7 +111,7 @@ def serve(command: Sequence[str], preload: Sequence[str]) -> NoReturn:
     server = os.fork()
     if server == 0:
         os.close(held)
-        _follow(wrapper, signal.SIGTERM)
+        follow(wrapper, signal.SIGTERM)
         job = _Server(listener, lifeline, here).run(preload)
         if job is None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -164,7 +164,7 @@ def _run_command(command: Sequence[str], environment: Mapping[str, str]) -> int:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, passed_on | {signal.SIGCHLD})
 
     def prepare() -> None:
-        _follow(wrapper, signal.SIGTERM)
+        follow(wrapper, signal.SIGTERM)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     try:
@@ -315,7 +315,7 @@ class _Server:
             _say(f"cannot fork for {argv[0]}: {error}")
         if client.pid == 0:
             os.setsid()
-            _follow(server, signal.SIGKILL)
+            follow(server, signal.SIGKILL)
             self._leave(client)
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             return lambda: run_script(argv, folder, environment, self._path)
@@ -563,13 +563,6 @@ def _drop_own_modules() -> None:
     linecache = sys.modules.get("linecache")
     if linecache is not None:
         linecache.clearcache()
-
-
-def _follow(parent: int, number: int) -> None:
-    """Let the kernel send ``number`` to this process when the process ``parent`` has gone."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
-    if os.getppid() != parent:  # it went before the call
-        os.kill(os.getpid(), number)
 
 
 def _is_there(connection: socket.socket) -> bool:
