@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from slurm_cluster import Cluster, why_unavailable
 
-PARTS = ("Snakefile", "workflow", "profiles", "envs")
+PARTS = ("Snakefile", "workflow", "profiles", "envs", "requirements.txt")
 FAST_SNAKEMAKE = Path(__file__).parents[1] / "support" / "fast_polling.py"
 
 Snakemake = Callable[..., subprocess.CompletedProcess[str]]

@@ -31,7 +31,7 @@ def jobs_of(cluster: Cluster, folder: Path) -> list[Job]:
     ids=" ".join,
 )
 def test_each_form_of_the_profile_applies_as_a_whole(
-    profile: tuple[str, str],
+    profile: tuple[str, ...],
     cluster: Cluster,
     snakemake: Any,
     new_checkout: Callable[[Path], Path],
@@ -48,7 +48,11 @@ def test_each_form_of_the_profile_applies_as_a_whole(
             env={**cluster.environment(), **environment},
             check=True,
         )
-    done = snakemake(cluster, folder, *profile, PROMPTS, **environment)
+    # Jobs too must take the configuration for the whole: put over this one it would be refused.
+    (folder / "config.yaml").rename(folder / "mine.yaml")
+    (folder / "config.yaml").write_text("dataset: {strange_key: 1}\n")
+    profile += ("--configfile", "mine.yaml", "--replace-workflow-config")
+    done = snakemake(cluster, folder, *profile, "--", PROMPTS, **environment)
     assert done.returncode == 0, done.stdout
     assert (folder / PROMPTS).exists()
     packed, captioned = jobs_of(cluster, folder)
@@ -64,11 +68,11 @@ def test_each_form_of_the_profile_applies_as_a_whole(
         file.write("EDITED = True\n")
 
     def planned(*words: str) -> str:
-        done = snakemake(cluster, folder, *words, "-n", CAPTIONS, **environment)
+        done = snakemake(cluster, folder, *words, "-n", "--", CAPTIONS, **environment)
         assert done.returncode == 0, done.stdout
         return done.stdout
 
-    assert "rule caption_images" in planned("--cores", "1")
+    assert "rule caption_images" in planned("--cores", "1", *profile[2:])
     assert "Nothing to be done" in planned(*profile)
     assert "rule caption_images" in planned(*profile, "--forcerun", "caption_images")
 
