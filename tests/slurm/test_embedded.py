@@ -1,0 +1,100 @@
+"""The embedded experiment through SLURM, against the same on this machine alone."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from slurm_cluster import Cluster
+
+GPU_RULES = ("caption_images", "generate_images", "train_classifier", "evaluate_classifier")
+# A SLURM job costs some ten seconds of a core before its first rule, and here all nodes share two
+# cores: groups are larger than the profile's, and each job with a GPU imports torch only once.
+GROUPS = {
+    "pack": ("render_openmoji", "pack_real"),
+    "eval": ("render_eval_set", "pack_eval_set"),
+    "caption": ("caption_images", "write_prompts"),
+    "generate": ("generate_images",),
+    "train": ("train_classifier", "evaluate_classifier"),
+    "report": (
+        *("collect_scores", "make_tables", "plot_robustness", "plot_class_gains"),
+        *("plot_gallery", "plot_senses", "plot_stage_times"),
+    ),
+}
+MEMBERS = {"pack": 5, "eval": 3, "caption": 5, "generate": 5, "train": 3, "report": 3}
+
+# Submits a job with a GPU so that it runs beside a warm server of its own, on its node.
+WARM_SBATCH = """\
+#!/bin/bash
+words=()
+for word; do
+  words+=("${{word/#--wrap=/--wrap=python workflow/scripts/warm.py serve -- }}")
+done
+if [[ " $* " == *" --gpus="* ]]; then set -- "${{words[@]}}"; fi
+exec {sbatch} "$@"
+"""
+
+
+def warm_path(folder: Path, cluster: Cluster) -> str:
+    """Put the sbatch above into a folder; return PATH with it as the first."""
+    folder.mkdir()
+    shim = folder / "sbatch"
+    path = cluster.environment()["PATH"]
+    shim.write_text(WARM_SBATCH.format(sbatch=shutil.which("sbatch", path=path)))
+    shim.chmod(0o755)
+    return f"{folder}{os.pathsep}{path}"
+
+
+def test_the_embedded_experiment_scores_the_same_bytes_through_slurm(
+    cluster: Cluster, snakemake: Any, repository: Path, tmp_path: Path
+) -> None:
+    local, remote = tmp_path / "local", tmp_path / "remote"
+    for folder in (local, remote):
+        folder.mkdir()
+        for name in ("Snakefile", "config.yaml"):
+            shutil.copy(repository / name, folder)
+        for name in ("workflow", "profiles", "envs", "models"):
+            ignore = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(repository / name, folder / name, ignore=ignore)
+    before = {job.id for job in cluster.jobs()}
+    began = time.monotonic()
+    grouped = [f"{rule}={group}" for group, rules in GROUPS.items() for rule in rules]
+    sizes = [f"{group}={size}" for group, size in MEMBERS.items()]
+    profile = ("--profile", "profiles/slurm", "--groups", *grouped, "--group-components", *sizes)
+    path = warm_path(tmp_path / "bin", cluster)
+    done = snakemake(cluster, remote, *profile, PATH=path)
+    assert done.returncode == 0, done.stdout[-5000:]
+    print(f"through SLURM: {time.monotonic() - began:.0f} s")
+
+    jobs = [job for job in cluster.jobs() if job.id not in before]
+    assert {job.state for job in jobs} == {"COMPLETED"}
+    assert cluster.job_ids() >= {job.id for job in jobs}
+    # Every rule's logs and results were written in one of SLURM's jobs, and those of a model with
+    # a GPU; at no time more of them than GPUs, though more were waiting.
+    said = {rule for rules in GROUPS.values() for rule in rules}
+    assert all(any(rule in job.comment for job in jobs) for rule in said if rule in GPU_RULES)
+    for job in jobs:
+        assert job.gpus == any(rule in job.comment for rule in GPU_RULES), job
+    assert sum(job.gpus for job in jobs) > len(cluster.nodes)
+    assert cluster.most_gpus_at_once() == len(cluster.nodes)
+    assert {job.node for job in jobs} == set(cluster.nodes)
+    ran = [line for line in done.stdout.splitlines() if line.startswith("localrule ")]
+    assert set(ran) == {"localrule all:"}
+    again = snakemake(cluster, remote, *profile, "-n")
+    assert "Nothing to be done" in again.stdout
+
+    began = time.monotonic()
+    words = ["workflow/scripts/warm.py", "serve", "--", "snakemake", "--cores", "2"]
+    subprocess.run(
+        [sys.executable, *words],
+        cwd=local,
+        env={**cluster.environment(), "HF_HUB_OFFLINE": "1"},
+        check=True,
+        capture_output=True,
+    )
+    print(f"on this machine alone: {time.monotonic() - began:.0f} s")
+    scores = Path("results/scores.csv")
+    assert (remote / scores).read_bytes() == (local / scores).read_bytes()
