@@ -131,12 +131,14 @@ class Place:
         raise AssertionError(f"process {pid} belongs to no job")
 
     def await_begin(self, output: str) -> int:
-        """Wait until a job has begun a batch of an output, and return its process."""
-        self._await_progress(lambda: self._begun(output), f"a batch of {output}")
-        return self._begun(output)[-1].pid
-
-    def _begun(self, output: str) -> list[Note]:
-        return [n for n in self.notes if (n.output, n.event) == (output, "begun")]
+        """Wait until a job that is alive has begun a batch of an output; its process."""
+        begun = lambda: [  # noqa: E731
+            note.pid
+            for note in self.notes
+            if (note.output, note.event) == (output, "begun") and is_there(note.pid)
+        ]
+        self._await_progress(begun, f"a batch of {output}")
+        return begun()[-1]
 
     def _await_progress(self, condition: Callable[[], object], what: str) -> None:
         def has_come() -> object:
@@ -325,13 +327,19 @@ class Faults:
         self._await_mended("controller down", CHECKPOINT.format("real+caption"), began)
 
     def starve(self, output: str) -> None:
-        """Let a job run out of memory in its first attempt and out of time in its second."""
+        """Let a job run out of memory."""
+        began = time.monotonic()
+        wait_until(lambda: self._ended("FAILED"), "the end of its memory")
+        assert [job.mem_mb for job in self._ended("FAILED")] == [TOO_LITTLE_MB]
+        self._await_mended("over its memory, from its submission", output, began)
+
+    def overrun(self, output: str) -> None:
+        """Let a job run out of time."""
         pid = self._place.await_begin(output)
         # On a slow machine it may have run out of time before it began.
         if not self._ended("TIMEOUT"):
             os.kill(pid, signal.SIGSTOP)
             wait_until(lambda: self._ended("TIMEOUT"), "the time limit")
-        assert [job.mem_mb for job in self._ended("FAILED")] == [TOO_LITTLE_MB]
         self._await_mended("time limit", output, time.monotonic())
 
     def _ended(self, state: str) -> list[Job]:
@@ -352,12 +360,13 @@ def test_what_slurm_and_snakemake_mend_leaves_no_trace_in_the_results(
     cluster: Cluster, place: Place, undisturbed: Place
 ) -> None:
     faults = Faults(cluster, place)
-    starved = "wildcards.training_set == 'real' and attempt"
+    first = "wildcards.training_set == '{}' and attempt == 1"
+    memory, runtime = first.format("real"), first.format("real+caption")
     place.supervise(
         TARGETS,
         "--set-resources",
-        f"train_classifier:mem_mb={TOO_LITTLE_MB} if {starved} == 1 else 4000",
-        f"train_classifier:runtime=1 if {starved} == 2 else 30",
+        f"train_classifier:mem_mb={TOO_LITTLE_MB} if {memory} else 4000",
+        f"train_classifier:runtime=1 if {runtime} else 30",
         "train_classifier:slurm_extra='--nice=0'",  # no warning before the time is up
     )
     with ThreadPoolExecutor() as pool:
@@ -369,6 +378,7 @@ def test_what_slurm_and_snakemake_mend_leaves_no_trace_in_the_results(
             pool.submit(faults.preempt, IMAGES.format("caption", "car")),
             pool.submit(faults.silence_controller, IMAGES.format("caption", "bat")),
             pool.submit(faults.starve, CHECKPOINT.format("real")),
+            pool.submit(faults.overrun, CHECKPOINT.format("real+caption")),
         ]
         for blow in blows:
             blow.result()

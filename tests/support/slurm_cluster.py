@@ -344,7 +344,8 @@ class Cluster:
     def revive(self, node: str) -> None:
         """Start a node's slurmd again and wait until the controller knows."""
         self._start_daemon(node, "slurmd", "-D", "-N", node)
-        _wait(lambda: self._is_ready(node), f"{node} does not come back")
+        # The controller may be away meanwhile.
+        _wait(lambda: self._is_ready(node), f"{node} does not come back", seconds=120)
 
     def stop_controller(self) -> None:
         """End the controller; jobs run on, and nobody answers questions."""
@@ -422,7 +423,10 @@ class Cluster:
             return False
 
     def _is_ready(self, node: str) -> bool:
-        state = self.command("sinfo", "--noheader", f"--nodes={node}", "--format=%t")
+        try:
+            state = self.command("sinfo", "--noheader", f"--nodes={node}", "--format=%t")
+        except RuntimeError:
+            return False  # the controller is away
         return set(state.split()) <= {"idle", "mix", "alloc"}
 
     def _nodes_are_ready(self) -> bool:
