@@ -247,9 +247,19 @@ def test_reference_models_that_agree_give_finite_scores() -> None:
     assert references.lira_offline(answers).tolist() == [0, 0, 0]
 
 
-def test_shapes_that_do_not_fit_are_refused() -> None:
+@pytest.mark.parametrize("seen", [np.zeros((4, 2), dtype=bool), np.zeros((4, 3), dtype=int)])
+def test_membership_of_another_shape_or_of_numbers_is_refused(seen: np.ndarray) -> None:
     with pytest.raises(CapsynthError, match="do not belong together"):
-        Answers(np.zeros(3), np.zeros((4, 2)), np.zeros((4, 2), dtype=bool))
+        Answers(np.zeros(3), np.zeros((4, 3)), seen)
+
+
+def test_rmia_counts_what_a_sample_beats_exactly() -> None:
+    # All that is compared is a power of two; means over reference models are 1/2.
+    samples = Answers(np.array([0.5]), np.full((2, 1), 0.5), np.array([[True], [False]]))
+    held_out = np.array([0.125, 0.25, 0.5, 1.0])
+    population = Answers(held_out, np.full((2, 4), 0.5), np.zeros((2, 4), dtype=bool))
+    for gamma, beaten in ((1.0, 0.75), (2.0, 0.5), (4.0, 0.25)):
+        assert references.rmia_online(samples, population, gamma).tolist() == [beaten]
 
 
 def test_rmia_needs_a_population() -> None:

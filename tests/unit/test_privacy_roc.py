@@ -156,6 +156,22 @@ def test_the_interval_of_a_rate_is_clopper_pearsons_where_the_threshold_is_sure(
     assert roc.tpr_interval(ranking, 0.01) == pytest.approx(tuple(expected), rel=1e-6)
 
 
+@given(SEEDS)
+def test_the_interval_of_a_rate_agrees_with_a_naive_construction(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    members, nonmembers = rng.normal(1, 1, 150).round(2), np.sort(rng.normal(size=500).round(2))
+    fewest, most = stats.binom(500, 0.01).interval(0.975)
+    # At least 1 and at most 11 of 500 non-members lie above the threshold of 1 %, so it is below
+    # the highest and not below the twelfth.
+    assert (fewest, most) == (1, 11)
+    sure, possible = (members > nonmembers[-1]).sum(), (members > nonmembers[-12]).sum()
+    low = stats.binomtest(sure, 150).proportion_ci(0.975, method="exact").low
+    high = stats.binomtest(possible, 150).proportion_ci(0.975, method="exact").high
+    scores = np.concatenate([members, nonmembers])
+    ranking = roc.rank(scores, np.arange(650) < 150)
+    assert roc.tpr_interval(ranking, 0.01) == pytest.approx((low, high), rel=1e-6)
+
+
 @pytest.mark.parametrize(("members", "nonmembers"), [(400, 400), (2000, 2000), (50, 1000)])
 @pytest.mark.parametrize("shift", [0.0, 1.5])
 @pytest.mark.parametrize("decimals", [6, 0])

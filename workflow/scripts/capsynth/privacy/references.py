@@ -36,10 +36,13 @@ class Answers:
     seen: Booleans
 
     def __post_init__(self) -> None:
-        if not self.references.shape == self.seen.shape == (len(self.references), len(self.target)):
+        shape = (len(self.references), len(self.target))
+        # ~seen is what was not seen only of booleans.
+        if not self.references.shape == self.seen.shape == shape or self.seen.dtype != np.bool_:
             raise CapsynthError(
                 f"{len(self.target)} samples, answers of reference models {self.references.shape} "
-                f"and membership {self.seen.shape} do not belong together; score them again"
+                f"and membership {self.seen.shape} of {self.seen.dtype} do not belong together; "
+                "score the samples again"
             )
 
 
