@@ -1,0 +1,1 @@
+"""Privacy: what a trained classifier and what synthetic images give away of the real images."""
