@@ -1,5 +1,6 @@
 """Features are extracted when asked for, of each shard and evaluation set by itself."""
 
+import copy
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -36,7 +37,8 @@ def test_features_are_of_every_image_of_shard_and_evaluation_set(experiment: Any
         assert made.class_ids.tolist() == [record.class_id for record in records]
     assert len(read_features([experiment.folder / file for file in files])) > 8
     assert experiment.owed(*files) == set()
-    experiment.config["feature_extractors"]["tiny"]["batch_size"] = 3
-    experiment.write_config(experiment.config)
+    config = copy.deepcopy(experiment.config)
+    config["feature_extractors"]["tiny"]["batch_size"] = 3
+    experiment.write_config(config)
     assert experiment.owed(*files) == {f"extract_features(tiny, {name})" for name in images}
     assert experiment.owed() == set()
