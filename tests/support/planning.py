@@ -1,5 +1,6 @@
 """What Snakemake would do with a configuration, found out in this process: a second each."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,13 +31,15 @@ class PlannedJob:
     needs: str
 
 
-def plan(folder: Path, *configs: Path, target: str = "all", attempt: int = 1) -> set[PlannedJob]:
+def plan(
+    folder: Path, *configs: Path, targets: Collection[str] = ("all",), attempt: int = 1
+) -> set[PlannedJob]:
     """Return all jobs of a configuration, whether they are done or not.
 
     Args:
         folder: A checkout, and the working directory.
         configs: Configuration files, later ones over earlier ones.
-        target: What is asked for.
+        targets: What is asked for.
         attempt: Which attempt of each job this is; a retry may need more.
     """
     with SnakemakeApi(OutputSettings(quiet={Quietness.ALL}, dryrun=True)) as api:
@@ -46,7 +49,7 @@ def plan(folder: Path, *configs: Path, target: str = "all", attempt: int = 1) ->
             snakefile=folder / "Snakefile",
             workdir=folder,
         )
-        settings = DAGSettings(targets={target}, forceall=True)
+        settings = DAGSettings(targets={*targets}, forceall=True)
         inner = workflow.dag(dag_settings=settings).workflow_api._workflow
         inner._prepare_dag(forceall=True, ignore_incomplete=True, lock_warn_only=True)
         inner._build_dag()

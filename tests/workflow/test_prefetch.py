@@ -350,7 +350,7 @@ def test_data_sets_and_named_weights_are_fetched_too(
 
 @dataclass(frozen=True)
 class Checkout:
-    """A checkout whose captioner and generator are on the hub.
+    """A checkout whose captioner, generator and feature extractor are on the hub.
 
     Attributes:
         folder: The checkout.
@@ -393,11 +393,13 @@ def on_hub(
     config = yaml.safe_load((repository / "tests/configs/tiny.yaml").read_text())
     config["captioners"]["tiny"]["model"] = "a/captioner"
     config["captioners"]["other"] = {"model": "a/unused"}
+    config["feature_extractors"]["tiny"]["model"] = "an/encoder"
     config["generators"]["tiny"] |= {"model": "a/generator", "revision": SECOND}
     folder = checkout()
     (folder / "hub.yaml").write_text(yaml.safe_dump(config))
     shutil.copy(repository / "config.yaml", folder)
     hub.add("a/captioner", MODEL)
+    hub.add("an/encoder", MODEL, FIRST)
     hub.add("a/generator", MODEL, FIRST)
     hub.add("a/generator", {**MODEL, "model.safetensors": b"newer"}, SECOND)
     yield Checkout(folder, hub, tmp_path / "home")
@@ -408,7 +410,12 @@ CAPTIONS = "results/openmoji/captions/tiny/car-0.jsonl"
 
 
 def test_prefetch_plans_what_the_configuration_uses(on_hub: Checkout) -> None:
-    assert on_hub.jobs("prefetch") == ["download_model", "download_model", "prefetch"]
+    assert on_hub.jobs("prefetch") == [
+        "download_model",
+        "download_model",
+        "download_model",
+        "prefetch",
+    ]
     assert on_hub.jobs("downloads/data/imagenet-a.json") == ["download_data"]
     assert on_hub.hub.paths == []
 
@@ -439,6 +446,7 @@ def test_prefetch_locks_pins_and_restores_and_changes_no_command(on_hub: Checkou
     generator = f"a--generator@{SECOND}"
     assert {name: entry["revision"] for name, entry in entries.items()} == {
         "a--captioner": FIRST,
+        "an--encoder": FIRST,
         generator: SECOND,
     }
     # Jobs are told the same before and after, so that nothing reruns because of a prefetch.

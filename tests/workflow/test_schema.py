@@ -151,7 +151,7 @@ class Bases:
     def plan(self, config: dict[str, Any]) -> set[PlannedJob]:
         path = self.folder / "changed.yaml"
         path.write_text(yaml.safe_dump(config, sort_keys=False))
-        return plan(self.folder, path)
+        return plan(self.folder, path, targets=("all", "features"))
 
     def changed_by(self, key: Key) -> list[str]:
         """Return the rules whose jobs another value of a key changes; [] if there is none."""

@@ -181,16 +181,21 @@ def load_model(kind: Any, model: str, revision: str | None, dtype: str) -> Any:
     """
     import torch
 
+    require_safetensors(model)
+    loaded = kind.from_pretrained(
+        model, revision=revision, dtype=getattr(torch, dtype), use_safetensors=True
+    )
+    return loaded.to(device()).eval()
+
+
+def require_safetensors(model: str) -> None:
+    """Raise CapsynthError if ``model`` is a folder that has no weights as safetensors."""
     folder = Path(model)
     if folder.is_dir() and not any(folder.glob("*.safetensors")):
         raise CapsynthError(
             f"model {model} holds no *.safetensors, and other files of weights may run code when "
             "they are read; fetch it with `snakemake prefetch`, which converts them"
         )
-    loaded = kind.from_pretrained(
-        model, revision=revision, dtype=getattr(torch, dtype), use_safetensors=True
-    )
-    return loaded.to(device()).eval()
 
 
 def device() -> str:

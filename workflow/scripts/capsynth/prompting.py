@@ -216,14 +216,16 @@ def has_class_word(caption: str, class_name: str) -> bool:
     Words are compared in lower case, letters and digits only; a word matches itself with ``s`` or
     ``es`` at its end. Small words such as ``of`` do not count, unless the name has no others.
     """
-    named = _words(class_name) - _SMALL_WORDS or _words(class_name)
-    said = _words(caption)
+    every = set(words_of(class_name))
+    named = every - _SMALL_WORDS or every
+    said = set(words_of(caption))
     either = {word + ending for word in named for ending in ("", "s", "es")}
     return bool(either & said or {word + ending for word in said for ending in ("s", "es")} & named)
 
 
-def _words(text: str) -> set[str]:
-    return set("".join(c if c.isalnum() else " " for c in text.lower()).split())
+def words_of(text: str) -> list[str]:
+    """Return the words of a text in their order: runs of letters and digits, in lower case."""
+    return "".join(c if c.isalnum() else " " for c in text.lower()).split()
 
 
 def times_drawn(images_per_caption: float, dataset: str, source_key: str, number: int) -> int:
