@@ -58,7 +58,9 @@ def test_a_confident_and_right_classifier_is_perfect_by_every_metric() -> None:
         "top1": 1.0,
         "top5": 1.0,
         "nll": 0.0,
+        "brier": 0.0,
         "ece": 0.0,
+        "adaptive_ece": 0.0,
     }
 
 

@@ -96,7 +96,7 @@ def test_every_value_lies_in_its_interval(tmp_path: Path) -> None:
         assert row.ci_low <= row.value + 1e-9, row
         assert row.value <= row.ci_high + 1e-9, row
         assert row.ci_low < row.ci_high or row.value in (0.0, 1.0) or row.n == 10, row
-    assert without == {"p_value", "p_holm"}
+    assert without == {"p_value", "p_images", "p_holm"}
 
 
 def test_top5_is_scored_only_with_more_than_five_classes(tmp_path: Path) -> None:

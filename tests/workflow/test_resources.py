@@ -17,7 +17,7 @@ CAPTIONS = "results/openmoji/captions/tiny/car-0.jsonl"
 def needs(folder: Path, target: str = "all", attempt: int = 1) -> dict[str, dict[str, int]]:
     """The resources of each rule that a target needs."""
     found = {}
-    for job in plan(folder, folder / "config.yaml", target=target, attempt=attempt):
+    for job in plan(folder, folder / "config.yaml", targets={target}, attempt=attempt):
         pairs = re.findall(r"\('(\w+)', (\d+)\)", job.needs)
         found[job.rule] = {name: int(value) for name, value in pairs}
     return found

@@ -21,8 +21,8 @@ rule extract_features:
         "../../envs/models.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=lambda wildcards, attempt: 120 * attempt,
+        mem_mb=grows(extractor_mb),
+        runtime=grows(120),
         gpu=1,
     params:
         settings=extractor_settings,

@@ -49,6 +49,11 @@ def generator_mb(wildcards):
     return model_mb(config["generators"][config["variants"][wildcards.variant]["generator"]])
 
 
+def extractor_mb(wildcards):
+    """Memory for a feature extractor."""
+    return model_mb(config["feature_extractors"][wildcards.extractor])
+
+
 def training_mb(wildcards):
     """Memory for each process that computes, and for each that reads."""
     recipe = config["recipes"][wildcards.recipe]

@@ -32,12 +32,14 @@ class SampleScores:
         correct_top5: Whether the target is among the five most probable classes, shape (n,).
         nll: Negative natural logarithm of the probability of the target, shape (n,).
         confidence: Probability of the most probable class, shape (n,).
+        brier: Squared distance of the probabilities from the target's unit vector, shape (n,).
     """
 
     correct: Booleans
     correct_top5: Booleans
     nll: Floats
     confidence: Floats
+    brier: Floats
 
     def __len__(self) -> int:
         return len(self.correct)
@@ -45,7 +47,11 @@ class SampleScores:
     def take(self, rows: Integers | Booleans) -> "SampleScores":
         """Return the scores of some of the samples."""
         return SampleScores(
-            self.correct[rows], self.correct_top5[rows], self.nll[rows], self.confidence[rows]
+            self.correct[rows],
+            self.correct_top5[rows],
+            self.nll[rows],
+            self.confidence[rows],
+            self.brier[rows],
         )
 
 
@@ -76,11 +82,14 @@ def score_samples(probabilities: Floats, prediction: Integers, target: Integers)
     of_target = probabilities[np.arange(n), target][:, None]
     before = np.arange(classes) < target[:, None]
     rank = ((probabilities > of_target) | ((probabilities == of_target) & before)).sum(axis=1)
+    distance = probabilities.astype(np.float64)
+    distance[np.arange(n), target] -= 1.0
     return SampleScores(
         correct=prediction == target,
         correct_top5=rank < TOP,
         nll=-np.log(np.maximum(of_target[:, 0], LEAST_PROBABILITY)),
         confidence=probabilities.max(axis=1, initial=0.0),
+        brier=np.einsum("ij,ij->i", distance, distance),
     )
 
 
@@ -109,19 +118,62 @@ def nll(scores: SampleScores, weights: Floats) -> Floats:
     return weighted_mean(scores.nll, weights)
 
 
+def brier(scores: SampleScores, weights: Floats) -> Floats:
+    """Return the mean Brier score over all classes, from 0 to 2.
+
+    Brier, Verification of Forecasts Expressed in Terms of Probability, Monthly Weather Review
+    78(1), 1950. For two classes it is twice the score of the positive class alone.
+    """
+    return weighted_mean(scores.brier, weights)
+
+
+def bins_of(confidence: Floats, bins: int = ECE_BINS) -> Integers:
+    """Return the bin of every confidence, of bins of equal width that hold (low, high].
+
+    A confidence of 0 is in the first. The first bin's side is Guo et al.'s; torchmetrics' bins
+    hold [low, high), so that the two differ where a confidence lies exactly on an edge, and it
+    counts a confidence of 1 as a bin of its own.
+    """
+    edges = np.linspace(0.0, 1.0, bins + 1)
+    return np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
+
+
 def ece(scores: SampleScores, weights: Floats) -> Floats:
     """Return the expected calibration error with 15 bins of equal width.
 
     The mean over bins, weighted by their samples, of |accuracy - mean confidence|; a bin holds
     the confidences in (low, high]. Guo et al., On Calibration of Modern Neural Networks, ICML
-    2017, equation 3.
+    2017, equation 3. It is above 0 for a calibrated classifier too, more so with few samples.
     """
-    edges = np.linspace(0.0, 1.0, ECE_BINS + 1)
     confidence = scores.confidence.astype(np.float64)
-    bins = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, ECE_BINS - 1)
     gaps = np.zeros((len(scores), ECE_BINS))
-    gaps[np.arange(len(scores)), bins] = scores.correct - confidence
+    gaps[np.arange(len(scores)), bins_of(confidence)] = scores.correct - confidence
     return np.abs(weights @ gaps).sum(axis=1) / weights.sum(axis=1)
+
+
+def adaptive_ece(scores: SampleScores, weights: Floats) -> Floats:
+    """Return the calibration error with 15 bins of equal mass.
+
+    Nguyen and O'Connor, Posterior Calibration and Exploratory Analysis for Natural Language
+    Processing Models, EMNLP 2015. Every bin holds exactly a 15th of the samples, ordered by
+    confidence: a sample on the border of two is shared out between them, and samples of equal
+    confidence are one mass with their mean accuracy, so their order does not matter.
+    """
+    order = np.argsort(scores.confidence, kind="stable")
+    confidence = scores.confidence[order].astype(np.float64)
+    last_of_ties = np.append(np.flatnonzero(np.diff(confidence)), len(confidence) - 1)
+    # Cumulated mass and gap up to every tie, from 0 on; bins cut the mass in equal parts.
+    knots = np.append(0, last_of_ties + 1)
+    mass, gap = (
+        np.pad(np.cumsum(weights[:, order] * values, axis=1), ((0, 0), (1, 0)))[:, knots]
+        for values in (np.ones(len(order)), scores.correct[order] - confidence)
+    )
+    borders = np.linspace(0.0, 1.0, ECE_BINS + 1)
+    bins = [
+        np.diff(np.interp(borders * of_draw[-1], of_draw, its_gap))
+        for of_draw, its_gap in zip(mass, gap, strict=True)
+    ]
+    return np.abs(bins).sum(axis=1) / mass[:, -1]
 
 
 @dataclass(frozen=True)
@@ -130,18 +182,20 @@ class Metric:
 
     Attributes:
         function: From scores and weights (draws, n) to values (draws,).
-        is_mean: Whether it is a mean over samples; resampling adds a bias to the others.
+        most: Its highest possible value; the lowest is 0. Intervals end there.
         classes_above: It is defined for more classes than this.
     """
 
     function: Callable[[SampleScores, Floats], Floats]
-    is_mean: bool = True
+    most: float = 1.0
     classes_above: int = 0
 
 
 METRICS: dict[str, Metric] = {
     "top1": Metric(top1),
     "top5": Metric(top5, classes_above=TOP),
-    "nll": Metric(nll),
-    "ece": Metric(ece, is_mean=False),
+    "nll": Metric(nll, most=np.inf),
+    "brier": Metric(brier, most=2.0),
+    "ece": Metric(ece),
+    "adaptive_ece": Metric(adaptive_ece),
 }

@@ -96,15 +96,19 @@ class Measure:
 
 @dataclass(frozen=True, eq=False)
 class Replicated:
-    """Metrics and their bootstrap replicates.
+    """Metrics of runs that differ in their seed, and their bootstrap replicates.
 
     Attributes:
-        values: Shape (metrics,).
-        replicates: Shape (draws, metrics).
+        values: Shape (seeds, metrics).
+        replicates: Shape (seeds, draws, metrics).
     """
 
     values: npt.NDArray[np.floating]
     replicates: npt.NDArray[np.floating]
+
+    def estimate(self, df_images: npt.NDArray[np.int64]) -> statistics.Estimate:
+        """Return the means over seeds with their intervals."""
+        return statistics.estimate(self.values, self.replicates, df_images)
 
 
 def collect_scores(
@@ -112,12 +116,12 @@ def collect_scores(
 ) -> list[Score]:
     """Return the scores of all runs, their summaries over seeds, and the comparisons.
 
-    Intervals are 95 % percentile intervals. A run's resamples images within class; a summary's
-    resamples training seeds as well, with one draw of images for all seeds; a comparison's
-    subtracts two summaries draw by draw (``statistics`` gives design and sources). P values
-    come from the exact sign-flip test on images, right answers summed over the seeds that
-    both training sets have; ``p_holm`` corrects them over all evaluation sets and comparisons
-    of the result.
+    Intervals are 95 % intervals. A run's holds the variance of images within class, a summary's
+    that of training seeds as well; a comparison's is paired: the same draws of images for both
+    sides, and the differences of runs with the same seed (``statistics`` gives design and
+    sources). ``p_value`` is the t test that belongs to the interval of top1, ``p_images`` the
+    exact sign-flip test on images, which takes the trained models as given; ``p_holm`` corrects
+    ``p_value`` over all evaluation sets and comparisons of the result.
 
     Args:
         paths: Files of predictions, in any order.
@@ -243,17 +247,20 @@ def _score_eval_set(
     measures = measures_of(samples, corruptions)
     design = statistics.image_design([samples.class_ids[t] for t in samples.targets], sources)
     replicated = _replicate(samples, runs, measures, design, draws)
+    df = np.array([statistics.image_df(design, measure.rows) for measure in measures])
     rows = [
         row
         for run, result in replicated.items()
-        for row in _rows(samples, run.training_set, run.recipe, run.seed, measures, result)
+        for row in _rows(
+            samples, run.training_set, run.recipe, run.seed, measures, result.estimate(df)
+        )
     ]
     seeds: dict[tuple[str, str], list[int]] = defaultdict(list)
     for run in sorted(runs):
         seeds[run.training_set, run.recipe].append(run.seed)
     for (training_set, recipe), its_seeds in seeds.items():
-        summary = _summarise(samples.dataset, replicated, training_set, recipe, its_seeds, measures)
-        rows += _rows(samples, training_set, recipe, None, measures, summary)
+        summary = _of_seeds(replicated, training_set, recipe, its_seeds)
+        rows += _rows(samples, training_set, recipe, None, measures, summary.estimate(df))
     for first, second in comparisons:
         for recipe in sorted({recipe for _, recipe in seeds}):
             both = sorted(
@@ -261,7 +268,7 @@ def _score_eval_set(
             )
             if both:
                 rows += _compare(
-                    samples, runs, replicated, measures, design, (first, second), recipe, both
+                    samples, runs, replicated, measures, df, design, (first, second), recipe, both
                 )
     return rows
 
@@ -282,7 +289,7 @@ def _replicate(
             blocks[run].append(_measure(measures, scores, parts))
     ones = [np.ones((1, len(measure.rows))) for measure in measures]
     return {
-        run: Replicated(_measure(measures, scores, ones)[0], np.concatenate(blocks[run]))
+        run: Replicated(_measure(measures, scores, ones), np.concatenate(blocks[run])[None])
         for run, scores in runs.items()
     }
 
@@ -300,26 +307,14 @@ def _measure(
     return np.stack(columns, axis=1)
 
 
-def _summarise(
-    dataset: str,
-    replicated: dict[RunName, Replicated],
-    training_set: str,
-    recipe: str,
-    seeds: Sequence[int],
-    measures: Sequence[Measure],
+def _of_seeds(
+    replicated: dict[RunName, Replicated], training_set: str, recipe: str, seeds: Sequence[int]
 ) -> Replicated:
-    """Return the means over seeds and their replicates.
-
-    The draw of seeds depends on their number and the dataset only, so that training sets are
-    compared under the same resampled seeds.
-    """
     its_runs = [replicated[RunName(training_set, recipe, seed)] for seed in seeds]
-    replicates = np.stack([run.replicates for run in its_runs])
-    chosen = statistics.seed_draws(
-        len(seeds), replicates.shape[1], derive_seed("bootstrap", "seeds", dataset, len(seeds))
+    return Replicated(
+        np.concatenate([run.values for run in its_runs]),
+        np.concatenate([run.replicates for run in its_runs]),
     )
-    values = np.mean([run.values for run in its_runs], axis=0)
-    return Replicated(values, statistics.over_seeds(replicates, chosen))
 
 
 def _compare(
@@ -327,19 +322,19 @@ def _compare(
     runs: dict[RunName, metrics.SampleScores],
     replicated: dict[RunName, Replicated],
     measures: Sequence[Measure],
+    df: npt.NDArray[np.int64],
     design: statistics.ImageDesign,
     pair: tuple[str, str],
     recipe: str,
     seeds: Sequence[int],
 ) -> list[Score]:
-    first, second = (
-        _summarise(samples.dataset, replicated, name, recipe, seeds, measures) for name in pair
-    )
+    first, second = (_of_seeds(replicated, name, recipe, seeds) for name in pair)
     difference = Replicated(first.values - second.values, first.replicates - second.replicates)
+    found = difference.estimate(df)
     name = f"{pair[0]} - {pair[1]}"
     rows = [
         row
-        for row in _rows(samples, name, recipe, None, measures, difference)
+        for row in _rows(samples, name, recipe, None, measures, found, signed=True)
         if row.metric.split("/")[0] == "top1"
     ]
     right = np.zeros(len(samples.keys), dtype=np.int64)
@@ -348,8 +343,16 @@ def _compare(
         right -= runs[RunName(pair[1], recipe, seed)].correct
     of_units = np.zeros(int(design.unit.max()) + 1, dtype=np.int64)
     np.add.at(of_units, design.unit, right)
-    p_value = statistics.sign_flip_p_value(of_units)
-    return [*rows, _without_interval(rows[0], "p_value", p_value, len(samples.keys))]
+    p_images = statistics.sign_flip_p_value(of_units)
+    p_value = float(found.p_value[[measure.name for measure in measures].index("top1")])
+    # Where all images differ alike there is no t test; the sign-flip test needs no variance.
+    p_value = p_images if np.isnan(p_value) else p_value
+    n = len(samples.keys)
+    return [
+        *rows,
+        _without_interval(rows[0], "p_value", p_value, n),
+        _without_interval(rows[0], "p_images", p_images, n),
+    ]
 
 
 def _without_interval(row: Score, metric: str, value: float, n: int) -> Score:
@@ -362,13 +365,13 @@ def _rows(
     recipe: str,
     seed: int | None,
     measures: Sequence[Measure],
-    result: Replicated,
+    found: statistics.Estimate,
+    signed: bool = False,
 ) -> list[Score]:
-    replicates = result.replicates.copy()
-    for column, measure in enumerate(measures):
-        if not measure.metric.is_mean:
-            replicates[:, column] = statistics.centred(replicates[:, column], result.values[column])
-    low, high = statistics.interval(replicates)
+    """Return one row a measure; ``signed`` are differences, which may be below 0."""
+    most = np.array([measure.metric.most for measure in measures])
+    low = np.maximum(found.low, -most if signed else 0.0)
+    high = np.minimum(found.high, most)
     return [
         Score(
             samples.dataset,
@@ -377,7 +380,7 @@ def _rows(
             seed,
             samples.eval_set,
             measure.name,
-            float(result.values[column]),
+            float(found.value[column]),
             float(low[column]),
             float(high[column]),
             len(measure.rows),
@@ -413,7 +416,7 @@ def write_scores(path: Path, rows: Iterable[Score]) -> None:
     writer.writerow([field.name for field in fields(Score)])
     for row in rows:
         *names, seed, eval_set, metric, value, low, high, n = astuple(row)
-        if metric in ("p_value", "p_holm"):
+        if metric in ("p_value", "p_images", "p_holm"):
             value = max(value, 10.0**-DECIMALS)
         writer.writerow(
             [

@@ -226,11 +226,10 @@ def comparison_table(index: ScoreIndex, settings: ReportSettings) -> Table:
                     )
                 )
     note = (
-        "Paired difference in top-1 accuracy in percentage points with its 95 % interval, from a "
-        "bootstrap of images within class and of training seeds, the same draw for both sides. "
-        "p: exact two-sided sign-flip test on images, right answers summed over seeds; it asks "
-        "whether these trained models differ on new images, while the interval also holds the "
-        "variance between seeds. Holm: corrected for all rows. Bold: the interval excludes 0 and "
+        "Paired difference in top-1 accuracy in percentage points with its 95 % interval, which "
+        "holds the variance of images within class and that of training seeds. p: the t test that "
+        "belongs to the interval; it asks whether the training sets differ on new images and with "
+        "new seeds. Holm: corrected for all rows. Bold: the interval excludes 0 and "
         f"the corrected p is below {SIGNIFICANT}."
     )
     return Table("comparisons", "Paired comparisons of training sets", note, columns, tuple(rows))
