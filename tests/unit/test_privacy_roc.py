@@ -139,7 +139,7 @@ def test_few_non_members_resolve_no_small_rate() -> None:
     one, place = roc.of_model(measured, 0), roc.METRICS.index("tpr_at_fpr_0.01")
     assert one.low[place] == 0.0
     assert 0.0 < one.high[place] < 1.0
-    over = roc.over_models(measured, statistics.seed_draws(1, 100, 0))
+    over = roc.over_models(measured, len(member) - 2)
     assert np.isnan([over.values[place], over.low[place], over.high[place]]).all()
 
 
@@ -271,7 +271,7 @@ def test_intervals_hold_their_estimate(seed: int) -> None:
     measured = measure(np.stack([scores, scores + member]), member)
     for found in (
         roc.of_model(measured, 0),
-        roc.over_models(measured, statistics.seed_draws(2, 100, 0)),
+        roc.over_models(measured, len(member) - 2),
     ):
         for name, value, low, high in zip(
             roc.METRICS, found.values, found.low, found.high, strict=True
@@ -283,9 +283,10 @@ def test_a_mean_over_models_varies_with_the_models() -> None:
     scores, member = random_scores(9)
     shifted = np.stack([scores, scores + 2 * member])
     same = np.stack([scores, scores])
-    draws = statistics.seed_draws(2, 100, 0)
     place = roc.METRICS.index("auc")
-    apart, together = (roc.over_models(measure(s, member), draws) for s in (shifted, same))
+    apart, together = (
+        roc.over_models(measure(s, member), len(member) - 2) for s in (shifted, same)
+    )
     alone = roc.of_model(measure(scores[None], member), 0)
     assert apart.high[place] - apart.low[place] > 2 * (together.high[place] - together.low[place])
-    assert together.low[place] == pytest.approx(alone.low[place])
+    assert together.low[place] == pytest.approx(alone.low[place], abs=0.01)

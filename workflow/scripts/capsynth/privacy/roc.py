@@ -21,9 +21,9 @@ from capsynth.statistics import (
     LEVEL,
     ImageDesign,
     centred,
+    estimate,
     image_weights,
     interval,
-    over_seeds,
 )
 
 Floats = npt.NDArray[np.floating]
@@ -321,19 +321,19 @@ def of_model(measured: Measured, model: int) -> Estimates:
     return Estimates(values, low, high)
 
 
-def over_models(measured: Measured, chosen: Integers) -> Estimates:
+def over_models(measured: Measured, df_images: int) -> Estimates:
     """Return the means over models that differ by their training seed.
 
-    Intervals resample images and seeds, those of rates at few false alarms as well: there is no
-    exact one for a mean over models that answered the same images.
+    Intervals hold the variance of images and of seeds (``statistics.estimate``), those of rates at
+    few false alarms as well: there is no exact one for a mean over models that answered the same
+    images.
 
     Args:
         measured: Of the models.
-        chosen: Resampled models of every draw, from ``statistics.seed_draws``.
+        df_images: Degrees of freedom of the images' variance, from ``statistics.image_df``.
     """
-    values = measured.values.mean(axis=0)
-    low, high = _percentiles(values, over_seeds(measured.replicates, chosen))
-    return Estimates(values, low, high)
+    found = estimate(measured.values, measured.replicates, df_images)
+    return Estimates(found.value, found.low, found.high)
 
 
 def _percentiles(values: Floats, replicates: Floats) -> tuple[Floats, Floats]:
