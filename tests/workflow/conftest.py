@@ -53,7 +53,7 @@ class Experiment:
     def run(self, *targets: str) -> set[str]:
         """Run what is owed; return its jobs, as ``owed`` does."""
         warm = (sys.executable, "workflow/scripts/warm.py", "serve", "--")
-        done = self.call(*warm, "snakemake", "--cores", "2", "--", *targets)
+        done = self.call(*warm, "snakemake", "--cores", "2", *targets)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
         return self._jobs_in(done)
 

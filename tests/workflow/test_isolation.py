@@ -31,7 +31,7 @@ def works(action, *words):
     except OSError:
         return False
     return True
-for place in ("/usr/x", "/etc/x", "/root/x", "/tmp/x", "/var/tmp/x", sys.prefix + "/x"):
+for place in ("/usr/x", "/etc/x", "/root/x", "/tmp/capsynth-probe", "/var/tmp/x", sys.prefix + "/x"):
     if works(open, place, "w"):
         os.remove(place)
         print("writes", place)
@@ -71,9 +71,13 @@ def test_isolation_hides_the_home_the_network_and_all_other_folders(tmp_path: Pa
         outside = subprocess.run(words, cwd=tmp_path / "work", capture_output=True, text=True)
         inside = run(isolated(words, tmp_path / "work"), None)
         looped = run(isolated(words, tmp_path / "work", loopback=True), None)
-    assert {"connects", "works", f"reads {secret}", "writes /tmp/x", "writes /usr/x"} <= set(
-        outside.stdout.splitlines()
-    )
+    assert {
+        "connects",
+        "works",
+        f"reads {secret}",
+        "writes /tmp/capsynth-probe",
+        "writes /usr/x",
+    } <= set(outside.stdout.splitlines())
     assert (inside.stdout, inside.stderr) == ("works\n", "")
     assert (looped.stdout, looped.stderr) == ("works\n", "")
 
