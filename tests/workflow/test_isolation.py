@@ -31,7 +31,8 @@ def works(action, *words):
     except OSError:
         return False
     return True
-for place in ("/usr/x", "/etc/x", "/root/x", "/tmp/capsynth-probe", "/var/tmp/x", sys.prefix + "/x"):
+places = ("/usr/x", "/etc/x", "/root/x", "/tmp/capsynth-probe", "/var/tmp/x")
+for place in (*places, sys.prefix + "/x"):
     if works(open, place, "w"):
         os.remove(place)
         print("writes", place)
