@@ -281,7 +281,4 @@ def test_two_copies_of_a_stage_at_once_end_in_the_same_bytes(
         _, said = copy.communicate(timeout=PATIENCE_S)
         assert copy.returncode == 0, said
     assert bytes_of(shared) == bytes_of(whole)
-    if (
-        stage.script != "train_classifier"
-    ):  # its epochs follow one another: copies cannot share them
-        assert begun_again(log) == []
+    assert begun_again(log) == [], log.read_text()

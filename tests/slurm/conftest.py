@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from checkouts import copy_models, copy_parts
 from slurm_cluster import Cluster, why_unavailable
 
-PARTS = ("Snakefile", "workflow", "profiles", "envs", "requirements.txt")
 FAST_SNAKEMAKE = Path(__file__).parents[1] / "support" / "fast_polling.py"
 
 Snakemake = Callable[..., subprocess.CompletedProcess[str]]
@@ -59,16 +59,8 @@ def new_checkout(
     """``new_checkout(folder)`` makes a folder with the workflow and the tiny experiment."""
 
     def make(folder: Path) -> Path:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in PARTS:
-            source = repository / name
-            if source.is_dir():
-                ignore = shutil.ignore_patterns("__pycache__")
-                shutil.copytree(source, folder / name, ignore=ignore)
-            else:
-                shutil.copy(source, folder / name)
-        shutil.copytree(tiny_captioner, folder / "models" / "tiny-captioner")
-        shutil.copytree(tiny_generator, folder / "models" / "tiny-generator")
+        copy_parts(repository, folder)
+        copy_models(folder, tiny_captioner=tiny_captioner, tiny_generator=tiny_generator)
         shutil.copy(repository / "tests" / "configs" / "tiny.yaml", folder / "config.yaml")
         return folder
 

@@ -104,11 +104,19 @@ def test_the_controller_comes_back_with_all_it_knew(small: Cluster) -> None:
     small.wait_for(job_id, "COMPLETED")
 
 
+def wait_for_processes(folder: Path, names: set[str]) -> None:
+    """Wait until all of a cluster's processes run: a job is RUNNING before its first command is."""
+    deadline = time.monotonic() + 10
+    while not names <= set(processes_of(folder)):
+        assert time.monotonic() < deadline, processes_of(folder)
+        time.sleep(0.05)
+
+
 def test_nothing_is_left_of_a_cluster_that_was_stopped() -> None:
     with Cluster(nodes=1) as cluster:
         job_id = cluster.submit("sleep 1000 & sleep 1000")
         cluster.wait_for(job_id, "RUNNING")
-        assert {"slurmctld", "slurmd", "munged", "sleep"} <= set(processes_of(cluster.folder))
+        wait_for_processes(cluster.folder, {"slurmctld", "slurmd", "munged", "sleep"})
     assert processes_of(cluster.folder) == []
     assert not cluster.folder.exists()
 
@@ -129,7 +137,7 @@ def test_nothing_is_left_of_a_cluster_whose_tests_were_killed() -> None:
     )
     assert tests.stdout
     folder = Path(tests.stdout.readline().strip())
-    assert "sleep" in processes_of(folder)
+    wait_for_processes(folder, {"sleep"})
     tests.send_signal(signal.SIGKILL)
     tests.wait()
     deadline = time.monotonic() + 10

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from checkouts import WORKFLOW, copy_parts
 from slurm_cluster import Cluster
 
 GPU_RULES = ("caption_images", "generate_images", "train_classifier", "evaluate_classifier")
@@ -53,12 +54,7 @@ def test_the_embedded_experiment_scores_the_same_bytes_through_slurm(
 ) -> None:
     local, remote = tmp_path / "local", tmp_path / "remote"
     for folder in (local, remote):
-        folder.mkdir()
-        for name in ("Snakefile", "config.yaml"):
-            shutil.copy(repository / name, folder)
-        for name in ("workflow", "profiles", "envs", "models"):
-            ignore = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(repository / name, folder / name, ignore=ignore)
+        copy_parts(repository, folder, (*WORKFLOW, "config.yaml", "models"))
     before = {job.id for job in cluster.jobs()}
     began = time.monotonic()
     grouped = [f"{rule}={group}" for group, rules in GROUPS.items() for rule in rules]

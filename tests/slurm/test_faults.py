@@ -132,11 +132,11 @@ class Place:
 
     def await_begin(self, output: str) -> int:
         """Wait until a job that is alive has begun a batch of an output; its process."""
-        begun = lambda: [  # noqa: E731
-            note.pid
-            for note in self.notes
-            if (note.output, note.event) == (output, "begun") and is_there(note.pid)
-        ]
+
+        def begun() -> list[int]:
+            notes = [note for note in self.notes if (note.output, note.event) == (output, "begun")]
+            return [note.pid for note in notes if is_there(note.pid)]
+
         self._await_progress(begun, f"a batch of {output}")
         return begun()[-1]
 
@@ -289,8 +289,10 @@ class Faults:
         began = time.monotonic()
         self._cluster.kill_daemon(node)
         self._await_requeue(job)
-        others = lambda: {note.pid for note in self._place.finished(output)} - {old}  # noqa: E731
-        wait_until(others, "a batch of the second copy")
+        wait_until(
+            lambda: any(note.pid != old for note in self._place.finished(output)),
+            "a batch of the second copy",
+        )
         assert is_there(old)
         before = len(self._place.finished(output))
         os.kill(old, signal.SIGCONT)
@@ -328,10 +330,10 @@ class Faults:
 
     def starve(self, output: str) -> None:
         """Let a job run out of memory."""
-        began = time.monotonic()
         wait_until(lambda: self._ended("FAILED"), "the end of its memory")
+        ended = time.monotonic()
         assert [job.mem_mb for job in self._ended("FAILED")] == [TOO_LITTLE_MB]
-        self._await_mended("over its memory, from its submission", output, began)
+        self._await_mended("over its memory", output, ended)
 
     def overrun(self, output: str) -> None:
         """Let a job run out of time."""

@@ -2,10 +2,10 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -38,25 +38,10 @@ ON_SLURM = [
 ]
 
 
-@pytest.fixture
-def fresh(repository: Path, tiny_captioner: Path, tiny_generator: Path, tmp_path: Path) -> Path:
-    """A checkout with the tiny experiment that has not been run."""
-    folder = tmp_path / "checkout"
-    for name in ("workflow", "profiles", "envs"):
-        ignore = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(repository / name, folder / name, ignore=ignore)
-    for name in ("Snakefile", "requirements.txt"):
-        shutil.copy(repository / name, folder)
-    shutil.copytree(tiny_captioner, folder / "models" / "tiny-captioner")
-    shutil.copytree(tiny_generator, folder / "models" / "tiny-generator")
-    shutil.copy(repository / "tests" / "configs" / "tiny.yaml", folder / "config.yaml")
-    return folder
-
-
 def test_an_isolated_cluster_makes_the_bytes_of_a_run_that_is_not(
-    fresh: Path, tmp_path: Path
+    new_checkout: Callable[[Path], Path], tmp_path: Path
 ) -> None:
-    local = Path(shutil.copytree(fresh, tmp_path / "local"))
+    local, fresh = new_checkout(tmp_path / "local"), new_checkout(tmp_path / "isolated")
     tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     serve = [sys.executable, "workflow/scripts/warm.py", "serve", "--", "snakemake", "--cores", "2"]
     subprocess.run([*serve, TARGET], cwd=local, env={**os.environ, "PATH": tools}, check=True)

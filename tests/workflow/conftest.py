@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 import yaml
+from checkouts import copy_models, copy_parts
 
-PARTS = ("Snakefile", "workflow", "profiles", "envs", "requirements.txt")
 JOB = re.compile(r"^(?:local)?(?:rule|checkpoint) (?P<rule>\w+):$")
 WILDCARDS = re.compile(r"^ +wildcards: (?P<values>.+)$")
 
@@ -84,15 +84,7 @@ def checkout(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Call
     """``checkout()`` copies what a run needs of the repository, models and config aside."""
 
     def make() -> Path:
-        folder = tmp_path_factory.mktemp("checkout")
-        for name in PARTS:
-            source = repository / name
-            if source.is_dir():
-                ignore = shutil.ignore_patterns("__pycache__")
-                shutil.copytree(source, folder / name, ignore=ignore)
-            else:
-                shutil.copy(source, folder / name)
-        return folder
+        return copy_parts(repository, tmp_path_factory.mktemp("checkout"))
 
     return make
 
@@ -109,8 +101,7 @@ def tiny_experiment(
 ) -> Experiment:
     """The tiny experiment, run to its end."""
     folder = checkout()
-    shutil.copytree(tiny_captioner, folder / "models" / "tiny-captioner")
-    shutil.copytree(tiny_generator, folder / "models" / "tiny-generator")
+    copy_models(folder, tiny_captioner=tiny_captioner, tiny_generator=tiny_generator)
     text = (repository / "tests" / "configs" / "tiny.yaml").read_text()
     experiment = Experiment(folder, yaml.safe_load(text))
     experiment.write_config(experiment.config)

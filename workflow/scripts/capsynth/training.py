@@ -37,6 +37,7 @@ from capsynth.training_state import (
     load_optimizer_scalars,
     load_optimizer_tensors,
     load_state,
+    load_value,
     optimizer_scalars,
     optimizer_tensors,
     save_state,
@@ -406,59 +407,61 @@ def _fit(
 ) -> list[dict[str, float]]:
     """Make all steps from the last saved one on; return what is known of each epoch.
 
+    Where another copy of this training is ahead, it goes on from the state of that one.
+
     Raises:
         CapsynthError: If the loss is no longer finite.
         Stopped: After a step, if SIGTERM came; all is saved.
         Superseded: After an epoch, if another start has taken over.
     """
-    steps_per_epoch = math.ceil(len(images) / recipe.batch_size)
     state_path = work.path(0, ".safetensors")
-    start, epochs = 0, []
-    # Loss and images of the epoch so far.
+    steps_per_epoch = math.ceil(len(images) / recipe.batch_size)
+    # Several processes would have to agree on it.
+    watches_others = processes.count == 1
+    # Loss of the epoch so far.
     total = torch.zeros((), dtype=torch.float64, device=processes.device)
-    seen = 0
-    if state_path.exists():
-        groups, value = load_state(state_path)
-        learner.load(groups, value)
-        start, epochs, seen = value["step"], value["epochs"], value["seen"]
-        if processes.first:
-            total += value["loss"]
-    if processes.first:
-        work.note(start, "begun")
-    # The other processes have loaded the state before the first one writes a new one.
-    processes.wait()
-
-    plan = StepBatches(
-        len(images), recipe.batch_size, seed, range(start, steps), processes.rank, processes.count
-    )
-    loader = DataLoader(
-        images,
-        batch_sampler=plan,
-        num_workers=recipe.workers,
-        collate_fn=_collate,
-        pin_memory=processes.device.type == "cuda",
-        worker_init_fn=_ignore_sigterm,
-        # The transform is a function inside a function: only forked workers have it.
-        multiprocessing_context="fork" if recipe.workers else None,
-    )
+    done = 0
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(deferred_stop())
         progress = None
         if processes.first:
             title = f"train {work.outputs[0].stem}"
             progress = stack.enter_context(Progress(title, steps, "step"))
-            progress.skip(start)
-        for step, batch in zip(itertools.count(start), loader, strict=False):
-            number = step % steps_per_epoch
-            size = min(recipe.batch_size, len(images) - number * recipe.batch_size)
-            total += learner.learn(batch, size, learning_rate(recipe, step, steps), step)
-            seen += size
-            done = step + 1
-            ends = number + 1 == steps_per_epoch or done == steps
-            # Several processes must agree to stop, which costs them time: not at each step.
-            agree = processes.count == 1 or done % AGREE_STEPS == 0
-            stops = agree and processes.any(stop.asked)
-            if ends or stops or (recipe.save_steps is not None and done % recipe.save_steps == 0):
+        while True:
+            if watches_others and work.is_finished():
+                return []  # another copy has written the outputs
+            start, epochs, seen = 0, [], 0
+            total.zero_()
+            with contextlib.suppress(FileNotFoundError):  # no state yet
+                groups, value = load_state(state_path)
+                learner.load(groups, value)
+                start, epochs, seen = value["step"], value["epochs"], value["seen"]
+                if processes.first:
+                    total += value["loss"]
+            if watches_others and _saved_step(work, steps) > start:
+                continue  # loading takes a while
+            if progress is not None:
+                progress.skip(start - done)
+                work.note(start, "begun")
+            # The other processes have loaded the state before the first one writes a new one.
+            processes.wait()
+            loader = _load_steps(images, recipe, seed, range(start, steps), processes)
+            overtaken = False
+            for step, batch in zip(itertools.count(start), loader, strict=False):
+                number = step % steps_per_epoch
+                size = min(recipe.batch_size, len(images) - number * recipe.batch_size)
+                total += learner.learn(batch, size, learning_rate(recipe, step, steps), step)
+                seen += size
+                done = step + 1
+                if progress is not None:
+                    progress.advance(1)
+                ends = number + 1 == steps_per_epoch or done == steps
+                # Several processes must agree to stop, which costs them time: not at each step.
+                agree = processes.count == 1 or done % AGREE_STEPS == 0
+                stops = agree and processes.any(stop.asked)
+                saves = recipe.save_steps is not None and done % recipe.save_steps == 0
+                if not (ends or stops or saves):
+                    continue
                 loss = float(processes.total(total))
                 # As after a resumption: the first process carries the sum on.
                 total.fill_(loss if processes.first else 0.0)
@@ -471,20 +474,51 @@ def _fit(
                     epochs.append({"loss": loss / seen})
                     loss, seen = 0.0, 0
                     total.zero_()
-                if processes.first:
+                overtaken = watches_others and _saved_step(work, steps) > done
+                if processes.first and not overtaken:
                     work.check_owner()
                     groups, value = learner.state()
                     value |= {"step": done, "epochs": epochs, "seen": seen, "loss": loss}
                     save_state(state_path, groups, value)
                     work.note(start, "finished")
                     start = done
-                    if done < steps and not stops:
+                    overtaken = watches_others and _saved_step(work, steps) > done
+                    if done < steps and not stops and not overtaken:
                         work.note(start, "begun")
                 if stops and done < steps:
                     raise Stopped(f"{done} of {steps} steps are saved")
-            if progress is not None:
-                progress.advance(1)
-    return epochs
+                if overtaken:
+                    break  # go on from where the other copy is
+            if not overtaken:
+                return epochs
+
+
+def _saved_step(work: PartialWork, steps: int) -> int:
+    """Return how many steps any copy of this training has saved."""
+    if work.is_finished():
+        return steps
+    try:
+        return int(load_value(work.path(0, ".safetensors"))["step"])
+    except FileNotFoundError:
+        return steps if work.is_finished() else 0
+
+
+def _load_steps(
+    images: ShardedImages, recipe: Recipe, seed: int, steps: range, processes: Processes
+) -> DataLoader[Any]:
+    """Return the loader of this process's images, a batch a step."""
+    return DataLoader(
+        images,
+        batch_sampler=StepBatches(
+            len(images), recipe.batch_size, seed, steps, processes.rank, processes.count
+        ),
+        num_workers=recipe.workers,
+        collate_fn=_collate,
+        pin_memory=processes.device.type == "cuda",
+        worker_init_fn=_ignore_sigterm,
+        # The transform is a function inside a function: only forked workers have it.
+        multiprocessing_context="fork" if recipe.workers else None,
+    )
 
 
 def _ignore_sigterm(worker: int) -> None:
