@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from capsynth.errors import CapsynthError
-from capsynth.reporting import tables
+from capsynth.reporting import score_tables, tables
 from capsynth.reporting.pages import page
 from capsynth.reporting.scores import Score, index_scores
 from capsynth.reporting.settings import ReportSettings
@@ -39,7 +39,7 @@ SCORES = [
 
 
 def main_table() -> tables.Table:
-    return tables.main_table(index_scores(SCORES), SETTINGS)
+    return score_tables.main_table(index_scores(SCORES), SETTINGS)
 
 
 def texts(table: tables.Table) -> list[list[str]]:
@@ -75,7 +75,7 @@ def test_the_csv_holds_numbers_and_leaves_missing_ones_empty() -> None:
 
 
 def test_comparisons_show_points_interval_and_both_p_values() -> None:
-    table = tables.comparison_table(index_scores(SCORES), SETTINGS)
+    table = score_tables.comparison_table(index_scores(SCORES), SETTINGS)
     assert texts(table) == [
         ["a_b − real", "tiny", "val", "−42.0 [−50.0, −30.0]", "< 0.001", "0.012"]  # noqa: RUF001 - a true minus
     ]
@@ -84,18 +84,18 @@ def test_comparisons_show_points_interval_and_both_p_values() -> None:
 
 def test_a_difference_whose_interval_holds_zero_is_not_bold() -> None:
     rows = [*SCORES[:-3], difference("top1", 0.1, -0.01, 0.2), *SCORES[-2:]]
-    table = tables.comparison_table(index_scores(rows), SETTINGS)
+    table = score_tables.comparison_table(index_scores(rows), SETTINGS)
     assert not table.rows[0][3].bold
 
 
 def test_classes_have_a_row_each() -> None:
-    table = tables.class_table(index_scores(SCORES), SETTINGS)
+    table = score_tables.class_table(index_scores(SCORES), SETTINGS)
     assert texts(table) == [["bat", "tiny", "val", "50", "80.0", "30.0", tables.MISSING]]
 
 
 def test_several_datasets_get_a_column_of_their_own() -> None:
     other = Score("other", "real", "tiny", 0, "val", "top1", 0.1, 0.0, 1.0, 50)
-    table = tables.main_table(index_scores([*SCORES, other]), SETTINGS)
+    table = score_tables.main_table(index_scores([*SCORES, other]), SETTINGS)
     assert table.columns[1].title == "Dataset"
     assert {len(row) for row in table.rows} == {len(table.columns)}
 
@@ -169,4 +169,4 @@ def test_a_page_allows_its_own_script_only() -> None:
 def test_scores_of_other_training_sets_are_refused(tmp_path: Path) -> None:
     settings = ReportSettings("val", ("captoin",), ("val",), ())
     with pytest.raises(CapsynthError, match="captoin"):
-        tables.make_tables(SCORES, settings, tmp_path)
+        score_tables.make_tables(SCORES, settings, tmp_path)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from capsynth import cli
+from capsynth.reporting.score_tables import make_tables
 from capsynth.reporting.scores import read_scores
 from capsynth.reporting.settings import ReportSettings
-from capsynth.reporting.tables import make_tables
 from capsynth.settings import settings_from_json
 
 

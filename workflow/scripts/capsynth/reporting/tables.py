@@ -2,9 +2,10 @@
 
 import csv
 import io
+import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -13,10 +14,7 @@ import numpy as np
 from capsynth.errors import CapsynthError
 from capsynth.files import write_text
 from capsynth.reporting.pages import escape, page
-from capsynth.reporting.scores import Score, ScoreIndex, index_scores
-from capsynth.reporting.settings import ReportSettings
 
-SIGNIFICANT = 0.05
 PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 MINUS = "\N{MINUS SIGN}"
 MISSING = "\N{EN DASH}"
@@ -75,225 +73,83 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
 
 
-def _label(text: str) -> Cell:
+def label(text: str) -> Cell:
+    """Return a cell that names something."""
     return Cell(text, (text,), text)
 
 
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}"
+def count(number: int) -> Cell:
+    """Return a cell that counts something."""
+    return Cell(f"{number:,}", (str(number),), float(number))
 
 
-def _points(value: float) -> str:
-    """Return a difference in percentage points with its sign."""
-    text = f"{100 * value:+.1f}"
-    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", MINUS)
+def decimals(value: float, digits: int, signed: bool = False) -> str:
+    """Return a number with so many decimals, a true minus and, where asked, its plus."""
+    text = f"{value:{'+' if signed else ''}.{digits}f}"
+    return (text.lstrip("+-") if float(text) == 0 else text).replace("-", MINUS)
 
 
-def _number(value: float | None) -> str:
-    """Return a value for the CSV, in percent."""
-    return "" if value is None else repr(round(100 * value, 4) + 0.0)
+def percent(value: float) -> str:
+    """Return a share in percent."""
+    return decimals(100 * value, 1)
 
 
-def _label_columns(index: ScoreIndex) -> tuple[Column, ...]:
-    """Return the columns of dataset and recipe; the dataset only where there are several."""
-    several = len({dataset for dataset, _ in index.experiments}) > 1
-    dataset = (Column("Dataset", ("dataset",), numeric=False),) if several else ()
-    return (*dataset, Column("Recipe", ("recipe",), numeric=False))
+def points(value: float) -> str:
+    """Return a difference of shares in percentage points, with its sign."""
+    return decimals(100 * value, 1, signed=True)
 
 
-def _labels(index: ScoreIndex, dataset: str, recipe: str) -> tuple[Cell, ...]:
-    several = len({name for name, _ in index.experiments}) > 1
-    return (*((_label(dataset),) if several else ()), _label(recipe))
+def csv_number(value: float | None, scale: float = 100.0) -> str:
+    """Return a value for the CSV, in percent unless told; a missing one is empty."""
+    return "" if value is None or math.isnan(value) else repr(round(scale * value, 4) + 0.0)
 
 
-def _group(settings: ReportSettings, eval_set: str) -> str:
-    inside = eval_set == settings.in_distribution
-    return "In distribution" if inside else "Out of distribution"
+def interval_cell(
+    value: float | None,
+    low: float | None,
+    high: float | None,
+    *,
+    scale: float = 100.0,
+    digits: int = 1,
+    signed: bool = False,
+) -> Cell:
+    """Return a cell of a number and its interval, ``59.2 [55.2, 63.0]``.
+
+    Its column has three ``csv_names``: value, low, high (``interval_names``).
+
+    Args:
+        value: The number; None or NaN where there is none.
+        low: Lower bound of its interval, None where there is none.
+        high: Upper bound.
+        scale: What is multiplied with: shares are shown in percent.
+        digits: Decimals that people read.
+        signed: Whether a plus is shown, as of differences.
+    """
+    values = (csv_number(value, scale), csv_number(low, scale), csv_number(high, scale))
+    if value is None or math.isnan(value):
+        return Cell(MISSING, values, None)
+    text = decimals(scale * value, digits, signed)
+    if low is not None and high is not None and not (math.isnan(low) or math.isnan(high)):
+        bounds = (decimals(scale * bound, digits, signed) for bound in (low, high))
+        text = f"{text} [{', '.join(bounds)}]"
+    return Cell(text, values, scale * value)
 
 
-def spread(runs: Sequence[Score]) -> float | None:
-    """Return the standard deviation (n - 1) of the runs' values; None for a single run."""
-    return float(np.std([run.value for run in runs], ddof=1)) if len(runs) > 1 else None
+def interval_names(name: str) -> tuple[str, str, str]:
+    """Return the names in the CSV of the column of an ``interval_cell``."""
+    return (name, f"{name}_low", f"{name}_high")
 
 
-def _accuracy_cell(runs: Sequence[Score]) -> Cell:
-    if not runs:
-        return Cell(MISSING, ("", ""), None)
-    mean = float(np.mean([run.value for run in runs]))
-    deviation = spread(runs)
-    around = "" if deviation is None else f" {PLUS_MINUS} {_percent(deviation)}"
-    return Cell(f"{_percent(mean)}{around}", (_number(mean), _number(deviation)), 100 * mean)
-
-
-def _with_best(cells: Sequence[Cell]) -> list[Cell]:
-    """Return the cells with the highest in bold; so are those that look equal to it."""
-    known = [cell for cell in cells if isinstance(cell.sort, float)]
+def with_best(cells: Sequence[Cell], lowest: bool = False, digits: int = 1) -> list[Cell]:
+    """Return the cells with the highest in bold, or the lowest; so are those that look equal."""
+    known = [float(cell.sort) for cell in cells if isinstance(cell.sort, float)]
     if len(known) < 2:
         return list(cells)
-    best = max(round(float(cell.sort or 0.0), 1) for cell in known)
+    best = round(min(known) if lowest else max(known), digits)
     return [
-        Cell(cell.text, cell.csv_values, cell.sort, cell in known and _rounded(cell) == best)
+        replace(cell, bold=isinstance(cell.sort, float) and round(cell.sort, digits) == best)
         for cell in cells
     ]
-
-
-def _rounded(cell: Cell) -> float:
-    return round(float(cell.sort or 0.0), 1)
-
-
-def _seeds_in_words(runs: Sequence[Sequence[Score]]) -> str:
-    counts = sorted({len(found) for found in runs if found})
-    if not counts:
-        return "no run"
-    number = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    return f"{number} training seed{'' if counts == [1] else 's'}"
-
-
-def main_table(index: ScoreIndex, settings: ReportSettings) -> Table:
-    """Return top-1 accuracy: a row a training set and recipe, a column an evaluation set."""
-    columns = (
-        Column("Training set", ("training_set",), numeric=False),
-        *_label_columns(index),
-        *(
-            Column(name, (name, f"{name} sd"), _group(settings, name))
-            for name in settings.eval_sets
-        ),
-    )
-    rows: list[tuple[Cell, ...]] = []
-    used: list[list[Score]] = []
-    for dataset, recipe in index.experiments:
-        found = [
-            [
-                index.runs.get((dataset, training_set, recipe, eval_set, "top1"), [])
-                for eval_set in settings.eval_sets
-            ]
-            for training_set in settings.training_sets
-        ]
-        used += [runs for row in found for runs in row]
-        by_column = [
-            _with_best([_accuracy_cell(row[column]) for row in found])
-            for column in range(len(settings.eval_sets))
-        ]
-        rows += [
-            (
-                _label(training_set),
-                *_labels(index, dataset, recipe),
-                *(cells[position] for cells in by_column),
-            )
-            for position, training_set in enumerate(settings.training_sets)
-            if any(found[position])
-        ]
-    several = " of a recipe" if len(index.experiments) > 1 else ""
-    note = (
-        f"Top-1 accuracy in percent: mean {PLUS_MINUS} standard deviation over "
-        f"{_seeds_in_words(used)}. Bold: the highest mean of a column{several}. "
-        f"In distribution: {settings.in_distribution}."
-    )
-    return Table("main", "Accuracy by training set", note, columns, tuple(rows))
-
-
-def _p_text(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def comparison_table(index: ScoreIndex, settings: ReportSettings) -> Table:
-    """Return the paired differences of the configured comparisons."""
-    columns = (
-        Column("Comparison", ("comparison",), numeric=False),
-        *_label_columns(index),
-        Column("Evaluation set", ("eval_set",), numeric=False),
-        Column("Difference", ("difference", "ci_low", "ci_high")),
-        Column("p", ("p_value",)),
-        Column("p (Holm)", ("p_holm",)),
-    )
-    rows = []
-    for dataset, recipe in index.experiments:
-        for first, second in settings.comparisons:
-            for eval_set in settings.eval_sets:
-                name = (dataset, f"{first} - {second}", recipe, eval_set)
-                found = [index.summaries.get((*name, m)) for m in ("top1", "p_value", "p_holm")]
-                top1, p_value, p_holm = found
-                if top1 is None or p_value is None or p_holm is None:
-                    continue
-                rows.append(
-                    (
-                        Cell(f"{first} {MINUS} {second}", (name[1],), name[1]),
-                        *_labels(index, dataset, recipe),
-                        _label(eval_set),
-                        _difference_cell(top1, p_holm.value),
-                        Cell(_p_text(p_value.value), (repr(p_value.value),), p_value.value),
-                        Cell(_p_text(p_holm.value), (repr(p_holm.value),), p_holm.value),
-                    )
-                )
-    note = (
-        "Paired difference in top-1 accuracy in percentage points with its 95 % interval, which "
-        "holds the variance of images within class and that of training seeds. p: the t test that "
-        "belongs to the interval; it asks whether the training sets differ on new images and with "
-        "new seeds. Holm: corrected for all rows. Bold: the interval excludes 0 and "
-        f"the corrected p is below {SIGNIFICANT}."
-    )
-    return Table("comparisons", "Paired comparisons of training sets", note, columns, tuple(rows))
-
-
-def _difference_cell(top1: Score, p_holm: float) -> Cell:
-    low, high = top1.ci_low, top1.ci_high
-    if low is None or high is None:
-        raise CapsynthError(f"{top1.training_set}: no interval; run collect_scores again")
-    return Cell(
-        f"{_points(top1.value)} [{_points(low)}, {_points(high)}]",
-        (_number(top1.value), _number(low), _number(high)),
-        100 * top1.value,
-        bold=p_holm < SIGNIFICANT and not low <= 0.0 <= high,
-    )
-
-
-def class_names_of(index: ScoreIndex, settings: ReportSettings) -> list[str]:
-    """Return the classes that have an accuracy of their own in distribution, sorted."""
-    return sorted(
-        {
-            name[4].removeprefix("top1/")
-            for name in index.runs
-            if name[3] == settings.in_distribution and name[4].startswith("top1/")
-        }
-    )
-
-
-def class_table(index: ScoreIndex, settings: ReportSettings) -> Table:
-    """Return top-1 accuracy per class: a row a class and evaluation set."""
-    columns = (
-        Column("Class", ("class_id",), numeric=False),
-        *_label_columns(index),
-        Column("Evaluation set", ("eval_set",), numeric=False),
-        Column("n", ("n",)),
-        *(Column(name, (name, f"{name} sd")) for name in settings.training_sets),
-    )
-    rows = []
-    used: list[list[Score]] = []
-    for dataset, recipe in index.experiments:
-        for eval_set in settings.eval_sets:
-            for class_id in class_names_of(index, settings):
-                found = [
-                    index.runs.get((dataset, name, recipe, eval_set, f"top1/{class_id}"), [])
-                    for name in settings.training_sets
-                ]
-                used += found
-                if not any(found):
-                    continue
-                n = next(runs[0].n for runs in found if runs)
-                rows.append(
-                    (
-                        _label(class_id),
-                        *_labels(index, dataset, recipe),
-                        _label(eval_set),
-                        Cell(str(n), (str(n),), float(n)),
-                        *_with_best([_accuracy_cell(runs) for runs in found]),
-                    )
-                )
-    note = (
-        f"Top-1 accuracy per class in percent: mean {PLUS_MINUS} standard deviation over "
-        f"{_seeds_in_words(used)}, on the n samples of the class. Bold: the highest mean of a row."
-    )
-    return Table("per-class", "Accuracy by class", note, columns, tuple(rows))
 
 
 def to_csv(table: Table) -> str:
@@ -498,22 +354,10 @@ FORMATS: dict[str, Callable[[Table], str]] = {
 }
 
 
-def make_tables(scores: Sequence[Score], settings: ReportSettings, folder: Path) -> None:
-    """Write ``main``, ``comparisons`` and ``per-class`` into ``folder`` in every format.
-
-    Raises:
-        CapsynthError: If none of the configured training sets has a score.
-    """
-    index = index_scores(scores)
-    tables = [build(index, settings) for build in (main_table, comparison_table, class_table)]
-    if not tables[0].rows:
-        raise CapsynthError(
-            "no score belongs to the training sets "
-            f"{', '.join(settings.training_sets)}; run collect_scores for them"
-        )
-    for table in tables:
-        for suffix, write in FORMATS.items():
-            write_text(folder / f"{table.name}.{suffix}", write(table))
+def write_table(table: Table, folder: Path) -> None:
+    """Write a table into ``folder`` in every format."""
+    for suffix, write in FORMATS.items():
+        write_text(folder / f"{table.name}.{suffix}", write(table))
 
 
 def terminal_lines(markdown: str) -> list[str]:
