@@ -766,7 +766,7 @@ MISTAKES: dict[str, tuple[Change, str, str]] = {
     "backgrounds that are not needed": (
         setting("variants/caption/backgrounds", ["on grass"]),
         "variants.caption.backgrounds: does not apply",
-        "Only the strategies class-name-background and caption-background",
+        "Only the strategies that end in -background",
     ),
     "no backgrounds": (
         lambda config: with_change(

@@ -23,6 +23,7 @@ PLACEHOLDERS: Mapping[str, tuple[str, ...]] = {
     "class-name-background": ("class_name", "background"),
     "clip-templates": ("class_name",),
     "caption-background": ("class_name", "caption", "background"),
+    "subject-background": ("class_name", "subject", "background"),
 }
 # What any template may fill in beside that.
 OPTIONAL_PLACEHOLDERS = ("definition", "hypernym")
