@@ -102,7 +102,7 @@ def test_a_sweep_ends_with_its_scores_and_its_figure(
     head, *rows = Path(names[0]).read_text().splitlines()
     assert head.startswith("context_bias,dataset,training_set,")
     assert list(dict.fromkeys(row.split(",")[0] for row in rows)) == ["0.0", "0.5", "0.9"]
-    assert len(rows) == 3 * 5 * 7  # values, training sets, evaluation sets
+    assert len(rows) == 3 * 9 * 7  # values, training sets, evaluation sets
     assert Path(names[1]).read_bytes()[:4] == b"\x89PNG"
     assert "<svg" in Path(names[2]).read_text()
 
