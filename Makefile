@@ -99,7 +99,7 @@ status: $(RUN_STAMP) ## say how far a run is
 	@$(WITH_TOOLS) python workflow/scripts/report_status.py -- --cores $(CORES) $(OPTIONS)
 
 .PHONY: sweep-context-bias
-sweep-context-bias: $(RUN_STAMP) ## run the experiment at three context biases: three demos
+sweep-context-bias: $(RUN_STAMP) ## run nine training sets at three context biases
 	@$(WITH_TOOLS) export HF_HUB_OFFLINE=1; \
 	python workflow/scripts/warm.py serve -- \
 	  python workflow/scripts/run_sweep.py config/context-bias.yaml --cores $(CORES)
