@@ -11,7 +11,10 @@ from typing import Any
 from checkouts import WORKFLOW, copy_parts
 from slurm_cluster import Cluster
 
-GPU_RULES = ("caption_images", "generate_images", "train_classifier", "evaluate_classifier")
+GPU_RULES = (
+    *("caption_images", "generate_images", "train_classifier", "evaluate_classifier"),
+    *("judge_images", "extract_features"),
+)
 # A SLURM job costs some ten seconds of a core before its first rule, and here all nodes share two
 # cores: groups are larger than the profile's, and each job with a GPU imports torch only once.
 GROUPS = {
@@ -20,12 +23,25 @@ GROUPS = {
     "caption": ("caption_images", "write_prompts"),
     "generate": ("generate_images",),
     "train": ("train_classifier", "evaluate_classifier"),
+    "judge": ("judge_images",),
+    "features": ("extract_features",),
     "report": (
         *("collect_scores", "make_tables", "plot_robustness", "plot_class_gains"),
         *("plot_gallery", "plot_senses", "plot_stage_times"),
+        *("measure_prompts", "make_prompt_tables", "measure_fidelity", "make_fidelity_tables"),
+        *("plot_fidelity", "measure_costs", "make_cost_tables"),
     ),
 }
-MEMBERS = {"pack": 5, "eval": 3, "caption": 5, "generate": 5, "train": 3, "report": 3}
+MEMBERS = {
+    "pack": 5,
+    "eval": 3,
+    "caption": 5,
+    "generate": 5,
+    "train": 3,
+    "judge": 3,
+    "features": 10,
+    "report": 3,
+}
 
 # Submits a job with a GPU so that it runs beside a warm server of its own, on its node.
 WARM_SBATCH = """\

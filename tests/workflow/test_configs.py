@@ -62,6 +62,10 @@ def expected(config: dict[str, Any]) -> Counter[str]:
     entries = [config["dataset"], *config["eval_sets"].values()]
     downloads = [entry.get("download", []) for entry in entries]
     names = {n for d in downloads for n in ([d] if isinstance(d, str) else d)}
+    mixes = config["training_sets"].values()
+    used_variants = {name for mix in mixes for name in mix.get("variants", [])}
+    alone = [mix for mix in mixes if mix.get("real") == 1 and not mix.get("variants")][:1]
+    judges = [*itertools.product(alone, config["recipes"], config["training_seeds"])]
     runs = len(config["training_sets"]) * len(config["recipes"]) * len(config["training_seeds"])
     return Counter(
         {
@@ -73,6 +77,7 @@ def expected(config: dict[str, Any]) -> Counter[str]:
             "pack_eval_set": len(config["eval_sets"]),
             "train_classifier": runs,
             "evaluate_classifier": runs * len(config["eval_sets"]),
+            "judge_images": len(judges) * len(used_variants),
             "collect_scores": 1,
             "download_model": len(models),
             "download_data": len(names),
@@ -95,6 +100,7 @@ def test_a_run_has_exactly_the_jobs_that_its_configuration_asks_for(
     wanted = expected(config)
     assert {rule: jobs[rule] for rule in wanted} == dict(wanted)
     report = {"make_tables", "plot_robustness", "plot_class_gains", "plot_gallery"}
+    report |= {"measure_prompts", "make_prompt_tables", "measure_costs", "make_cost_tables"}
     assert set(jobs) - set(wanted) - report <= {"plot_senses", "plot_stage_times", "all"}
 
 

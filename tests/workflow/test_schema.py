@@ -56,6 +56,7 @@ CHANGES: dict[str, list[Any]] = {
     "recipes.*.base": ["vit-b16"],
     "report.in_distribution": ["photos-c"],
     "report.comparisons": [[["many", "some"]]],
+    "report.fidelity.extractors": [[]],
     "report.gallery.variants": [["many", "told"]],
     "report.gallery.ambiguous": [["Tench_2"]],
 }

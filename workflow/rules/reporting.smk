@@ -195,7 +195,7 @@ rule plot_stage_times:
         png=report(
             "results/report/stage-times.png",
             caption="../report/stage_times.rst",
-            category="4. Cost",
+            category="7. Cost",
             labels={"what": "time of each stage"},
         ),
         svg="results/report/stage-times.svg",
