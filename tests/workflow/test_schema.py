@@ -136,6 +136,7 @@ class Bases:
         contrast = {"source": "folder", "path": "photos/val", "corruptions": ["contrast"]}
         folders["eval_sets"]["photos-contrast"] = contrast
         folders["training_seeds"] = [0]
+        folders["training_sets"]["retold"] = {"variants": ["retold"]}
         folders["report"]["gallery"]["variants"] = ["told", "many"]
         embedded = yaml.safe_load((ROOT / "tests/configs/tiny.yaml").read_text())
         tars = copy.deepcopy(folders)
