@@ -30,6 +30,7 @@ REPORT_FILES = [
     *(f"results/report/class-gains-{i}.png" for i in range(len(COMPARISONS))),
     *(["results/report/gallery.html"] if GALLERY_CAPTIONERS else []),
     *(["results/report/senses.png"] if GALLERY_CAPTIONERS and GALLERY["ambiguous"] else []),
+    *PRIVACY_REPORT,
     "results/report/stage-times.png",
 ]
 

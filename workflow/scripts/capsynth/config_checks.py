@@ -75,6 +75,14 @@ def _references(config: Any) -> Iterator[tuple[KeyPath, Any, str]]:
             yield ("training_sets", name, "variants", index), variant_name, "variants"
         for variant_name in section_of(mix, "variants"):
             yield ("training_sets", name, "variants", variant_name), variant_name, "variants"
+    privacy = section_of(config, "privacy")
+    for key in ("training_sets", "reference_training_sets", "leakage"):
+        section = "variants" if key == "leakage" else "training_sets"
+        for index, name in enumerate(list_of(privacy, key)):
+            yield ("privacy", key, index), name, section
+    for name, twin in section_of(privacy, "twins").items():
+        yield ("privacy", "twins", name), name, "variants"
+        yield ("privacy", "twins", name), twin, "variants"
     report = section_of(config, "report")
     if "in_distribution" in report:
         yield ("report", "in_distribution"), report["in_distribution"], "eval_sets"
@@ -125,9 +133,35 @@ def check_values(config: Any) -> Iterator[str]:
             )
     for name, recipe in entries_of(config, "recipes"):
         yield from check_recipe(f"recipes.{name}", recipe)
+    yield from _check_privacy(config)
     for row, pair in enumerate(list_of(section_of(config, "report"), "comparisons")):
         if isinstance(pair, list) and len(pair) == 2 and pair[0] == pair[1]:
             yield f"report.comparisons[{row}]: compares {show(pair[0])} with itself; name two sets"
+
+
+def _check_privacy(config: Any) -> Iterator[str]:
+    privacy, variants = section_of(config, "privacy"), dict(entries_of(config, "variants"))
+    for name, twin in section_of(privacy, "twins").items():
+        if name not in variants or not isinstance(twin, str) or twin not in variants:
+            continue
+        first, second = (
+            {key: value for key, value in variants[v].items() if key != "seed"}
+            for v in (name, twin)
+        )
+        default = schema_at(("variants", "any", "seed"))["default"]
+        seeds = {variants[v].get("seed", default) for v in (name, twin)}
+        if first != second or len(seeds) < 2:
+            yield (
+                f"privacy.twins.{name}: {twin!r} must differ from it in its seed and in nothing "
+                "else; change it or remove it here"
+            )
+    for index, name in enumerate(list_of(privacy, "leakage")):
+        strategy = variants.get(name, {}).get("strategy") if isinstance(name, str) else None
+        if isinstance(strategy, str) and "captioner" not in variants[name]:
+            yield (
+                f"privacy.leakage[{index}]: the images of {name!r} descend from no real image; "
+                "remove it"
+            )
 
 
 def _check_classes(config: Any) -> Iterator[str]:
