@@ -22,6 +22,7 @@ GROUPS = {
     "train": ("train_classifier", "evaluate_classifier"),
     "report": (
         *("collect_scores", "make_tables", "plot_robustness", "plot_class_gains"),
+        *("compare_confusions", "make_confusion_table", "plot_confusions", "plot_examples"),
         *("plot_gallery", "plot_senses", "plot_stage_times"),
     ),
 }

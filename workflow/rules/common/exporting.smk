@@ -55,7 +55,7 @@ def export_settings(wildcards):
             "dataset": DATASET,
             "variant": wildcards.variant,
             "source": config["dataset"]["source"],
-            "class_names": CLASS_NAMES,
+            "classes": list(CLASS_NAMES.items()),
             "prompts": json.loads(prompt_settings(wildcards)),
             "generator": {**models[0]["settings"], "model": models[0]["name"]},
             "models": models,

@@ -37,10 +37,9 @@ README, MANIFEST, SUMS = "README.md", "manifest.parquet", "SHA256SUMS"
 MOST_CLASS_ROWS = 100
 OPENMOJI_LICENSE = "cc-by-sa-4.0"
 OPENMOJI_ATTRIBUTION = (
-    "The models that captioned and drew these images learned from pictures made from "
-    "[OpenMoji](https://openmoji.org) 17, and so did the captioned images come from it: all emojis "
-    "designed by OpenMoji, the open-source emoji and icon project, licence "
-    "[CC BY-SA 4.0](https://creativecommons.org/licenses/by-sa/4.0/)."
+    "The captioned images, and those that the embedded models learned from, are made from "
+    "[OpenMoji](https://openmoji.org) 17: all emojis designed by OpenMoji, the open-source emoji "
+    "and icon project, licence [CC BY-SA 4.0](https://creativecommons.org/licenses/by-sa/4.0/)."
 )
 # The hub's size classes: https://github.com/huggingface/hub-docs/blob/main/datasetcard.md
 SIZE_CLASSES = (
@@ -97,7 +96,7 @@ class ExportSettings:
         dataset: Name of the real data set.
         variant: Name of the variant.
         source: Where the real images came from: ``openmoji``, ``folder`` …
-        class_names: Names of the classes by identifier, in the order of their indices.
+        classes: Pairs of identifier and name, in the order of the class indices.
         prompts: Strategy, templates and the other settings that prompts were written with.
         generator: Settings that images were drawn with, without paths.
         models: ``ModelSource`` as mappings: the generator first, then what wrote the captions.
@@ -109,13 +108,18 @@ class ExportSettings:
     dataset: str
     variant: str
     source: str
-    class_names: Mapping[str, str]
+    classes: tuple[Sequence[str], ...]
     prompts: Mapping[str, Any]
     generator: Mapping[str, Any]
     models: tuple[Mapping[str, Any], ...]
     images_per_shard: int
     license: str | None
     attribution: str | None
+
+    @property
+    def class_names(self) -> dict[str, str]:
+        """The names of the classes by identifier, in the order of the class indices."""
+        return {class_id: class_name for class_id, class_name in self.classes}
 
 
 @dataclass(frozen=True)
@@ -150,6 +154,13 @@ def export_variant(
             places[record.key] = (record, shard.tar)
         prompt_status |= {row["key"]: row["status"] for row in read_json_lines(shard.prompts)}
     records = sorted((r for r, _ in places.values()), key=lambda r: (r.class_index, r.key))
+    ids = list(settings.class_names)
+    for record in records:
+        if ids[record.class_index : record.class_index + 1] != [record.class_id]:
+            raise CapsynthError(
+                f"{record.key!r} has the class index {record.class_index}, which is not that of "
+                f"{record.class_id!r}; draw it again"
+            )
     if lacking := [record.key for record in records if record.key not in prompt_status]:
         raise CapsynthError(f"{lacking[0]!r} has no prompt; run write_prompts and draw it again")
     images = _shuffled(usable(records), settings)
@@ -206,6 +217,7 @@ def _write_tar(
 ) -> None:
     """Write a WebDataset tar: an image, its class index and what is known of it for each key."""
     members: set[str] = set()
+    class_names = settings.class_names
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
         for record in records:
             with ShardReader(tars[record.key]) as reader:
@@ -219,7 +231,7 @@ def _write_tar(
             about = {
                 "key": record.key,
                 "class_id": record.class_id,
-                "class_name": settings.class_names[record.class_id],
+                "class_name": class_names[record.class_id],
                 "prompt": record.prompt,
                 "source_key": record.source_key,
                 "seed": record.seed,
@@ -257,11 +269,11 @@ def _write_manifest(
     settings: ExportSettings,
 ) -> None:
     """Write one row a sample, rejected ones included, sorted by class and key."""
-    generator = dump_json(settings.generator)
+    generator, names = dump_json(settings.generator), settings.class_names
     columns = {
         "key": pa.array([r.key for r in records], pa.string()),
         "class_id": pa.array([r.class_id for r in records], pa.string()),
-        "class_name": pa.array([settings.class_names[r.class_id] for r in records], pa.string()),
+        "class_name": pa.array([names[r.class_id] for r in records], pa.string()),
         "class_index": pa.array([r.class_index for r in records], pa.int64()),
         "index": pa.array([r.index for r in records], pa.int64()),
         "status": pa.array([r.status for r in records], pa.string()),

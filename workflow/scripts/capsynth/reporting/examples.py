@@ -106,7 +106,7 @@ def find_examples(
         paths: Files of predictions of one recipe; other training sets are skipped.
         comparison: The second training set is subtracted from the first.
         eval_sets: Evaluation sets.
-        images: Images at most.
+        images: Images at most, but never less than a gain and a loss of each evaluation set.
 
     Raises:
         CapsynthError: If a training set has no runs on an evaluation set, or runs of one
@@ -117,7 +117,7 @@ def find_examples(
         run = read_predictions(path)
         if run.training_set in comparison:
             runs[run.eval_set, run.training_set][run.seed] = _reduced(run)
-    most = images // (2 * len(eval_sets))
+    most = max(1, images // (2 * len(eval_sets)))
     examples: list[Example] = []
     for eval_set in eval_sets:
         sides = [runs.get((eval_set, name), {}) for name in comparison]
@@ -203,15 +203,7 @@ def examples_page(
         examples: In the order of the rows.
         images: HTML of each image by evaluation set and key.
         comparison: Names of the two training sets.
-
-    Raises:
-        CapsynthError: If there is no example.
     """
-    if not examples:
-        raise CapsynthError(
-            f"{' and '.join(comparison)} differ on no image; set report.examples to 0, or compare "
-            "other training sets"
-        )
     rows = [
         Row(
             {"class": example.class_id, "set": example.eval_set},
