@@ -284,11 +284,14 @@ def test_the_script_takes_what_the_library_takes(exported: Path, tmp_path: Path)
     from dataclasses import asdict
 
     arguments = tmp_path / "arguments.txt"
-    words = ["--settings", json.dumps(asdict(settings(tmp_path)))]
+    its_settings = json.dumps(asdict(settings(tmp_path, classes=())))
+    words = []
+    for class_id, class_name in CLASSES:
+        words += ["--class", class_id, class_name]
     for shard in write_variant(tmp_path):
         words += ["--shard", str(shard.tar), str(shard.manifest), str(shard.prompts)]
     arguments.write_text("".join(f"{word}\n" for word in words))
-    main([f"@{arguments}", "--output", str(tmp_path / "again")])
+    main(["--settings", its_settings, f"@{arguments}", "--output", str(tmp_path / "again")])
     assert contents(tmp_path / "again") == contents(exported)
 
 

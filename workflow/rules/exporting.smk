@@ -33,8 +33,11 @@ rule export_variant:
         runtime=grows(240),
     params:
         folder=EXPORT_FOLDER,
+        settings=export_settings,
     shell:
-        f"{RUN}/export_variant.py @{{input.arguments:q}} --output {{params.folder:q}} 2> {{log:q}}"
+        f"{RUN}/export_variant.py"
+        " --settings {params.settings:q} @{input.arguments:q}"
+        " --output {params.folder:q} 2> {log:q}"
 
 
 rule export:

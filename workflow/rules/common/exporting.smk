@@ -55,7 +55,7 @@ def export_settings(wildcards):
             "dataset": DATASET,
             "variant": wildcards.variant,
             "source": config["dataset"]["source"],
-            "classes": list(CLASS_NAMES.items()),
+            "classes": [],  # given one by one: a command cannot hold thousands
             "prompts": json.loads(prompt_settings(wildcards)),
             "generator": {**models[0]["settings"], "model": models[0]["name"]},
             "models": models,
@@ -65,8 +65,10 @@ def export_settings(wildcards):
 
 
 def export_arguments(wildcards):
-    """The settings and shards of an export."""
-    words = ["--settings", export_settings(wildcards)]
+    """The classes and shards of an export."""
+    words = []
+    for class_id, class_name in CLASS_NAMES.items():
+        words += ["--class", class_id, class_name]
     for shard in SHARDS:
         drawn = f"results/{DATASET}/images/{wildcards.variant}/{shard}"
         prompts = f"results/{DATASET}/prompts/{wildcards.variant}/{shard}.jsonl"
