@@ -39,7 +39,8 @@ def evals(
 
 def without_report(jobs: set[str]) -> set[str]:
     """Leave out the jobs that make tables and figures: they follow from any new score."""
-    return {job for job in jobs if not job.startswith(("make_tables", "plot_", "collect_scores"))}
+    of_report = ("make_", "plot_", "collect_scores", "compare_confusions")
+    return {job for job in jobs if not job.startswith(of_report)}
 
 
 def changed(experiment: Any, **changes: Any) -> dict[str, Any]:
@@ -179,6 +180,7 @@ def check_only_these_were_written(
         "results/benchmarks/",
         "results/report/",
         "results/scores.csv",
+        "results/confusions.csv",
         "results/provenance/",
     )
     rest = {path for path in written if not path.startswith((*of_runs, *of_report))}

@@ -95,6 +95,7 @@ def test_a_run_has_exactly_the_jobs_that_its_configuration_asks_for(
     wanted = expected(config)
     assert {rule: jobs[rule] for rule in wanted} == dict(wanted)
     report = {"make_tables", "plot_robustness", "plot_class_gains", "plot_gallery"}
+    report |= {"compare_confusions", "make_confusion_table", "plot_confusions", "plot_examples"}
     assert set(jobs) - set(wanted) - report <= {"plot_senses", "plot_stage_times", "all"}
 
 

@@ -58,6 +58,8 @@ CHANGES: dict[str, list[Any]] = {
     "report.comparisons": [[["many", "some"]]],
     "report.gallery.variants": [["many", "told"]],
     "report.gallery.ambiguous": [["Tench_2"]],
+    "export.variants": [["many"]],
+    "export.license": ["cc-by-4.0"],
 }
 
 
@@ -151,7 +153,7 @@ class Bases:
     def plan(self, config: dict[str, Any]) -> set[PlannedJob]:
         path = self.folder / "changed.yaml"
         path.write_text(yaml.safe_dump(config, sort_keys=False))
-        return plan(self.folder, path, targets=("all", "features"))
+        return plan(self.folder, path, targets=("all", "features", "export"))
 
     def changed_by(self, key: Key) -> list[str]:
         """Return the rules whose jobs another value of a key changes; [] if there is none."""

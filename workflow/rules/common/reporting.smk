@@ -10,6 +10,7 @@ RUNS = [
 TABLES = {"main": "main_table", "comparisons": "comparisons", "per-class": "per_class"}
 FORMATS = ["csv", "md", "tex"]
 COMPARISONS = config["report"]["comparisons"]
+FIRST_RECIPE = list(config["recipes"])[:1]
 PREDICTIONS = [
     f"results/{DATASET}/predictions/{run}/{eval_set}.parquet"
     for run in RUNS
@@ -24,6 +25,10 @@ GALLERY_CAPTIONERS = [
     for variant in GALLERY["variants"]
     if needs_captions(variant)
 ][:1]
+# What classes of the gallery are sorted by, and what the examples are of: the first comparison.
+GALLERY_SCORES = ["results/scores.csv"] if COMPARISONS else []
+HAS_EXAMPLES = bool(COMPARISONS) and config["report"]["examples"] > 0
+EXAMPLE_PREDICTIONS = predictions_of(COMPARISONS[0] if HAS_EXAMPLES else [], FIRST_RECIPE)
 REPORT_FILES = [
     *(f"results/report/tables/{table}.html" for table in TABLES),
     "results/report/robustness.png",
@@ -31,6 +36,8 @@ REPORT_FILES = [
     *(["results/report/gallery.html"] if GALLERY_CAPTIONERS else []),
     *(["results/report/senses.png"] if GALLERY_CAPTIONERS and GALLERY["ambiguous"] else []),
     *PRIVACY_REPORT,
+    *CONFUSION_REPORT,
+    *(["results/report/examples.html"] if HAS_EXAMPLES else []),
     "results/report/stage-times.png",
 ]
 
@@ -50,6 +57,9 @@ def report_settings(wildcards):
 def gallery_arguments(wildcards):
     """The shards that a gallery shows."""
     words = []
+    if COMPARISONS:
+        gain = [*COMPARISONS[0], config["report"]["in_distribution"], *FIRST_RECIPE]
+        words = ["--scores", *GALLERY_SCORES, "--gain", *gain]
     for shard in GALLERY_SHARDS:
         real = f"results/{DATASET}/real/{shard}"
         words += ["--real", f"{real}.tar", f"{real}.jsonl"]
@@ -58,6 +68,15 @@ def gallery_arguments(wildcards):
             drawn = f"results/{DATASET}/images/{variant}/{shard}"
             words += ["--variant", variant, f"{drawn}.tar", f"{drawn}.jsonl"]
     return argument_file("gallery", words)
+
+
+def examples_arguments(wildcards):
+    """The predictions and evaluation sets that examples are taken from."""
+    words = ["--comparison", *COMPARISONS[0], "--predictions", *EXAMPLE_PREDICTIONS]
+    for name in config["eval_sets"]:
+        words += ["--eval-set", name, f"results/eval_sets/{name}.tar"]
+        words += [f"results/eval_sets/{name}.jsonl"]
+    return argument_file("examples", words)
 
 
 def gallery_flags(wildcards):

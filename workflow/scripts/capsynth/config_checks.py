@@ -91,6 +91,8 @@ def _references(config: Any) -> Iterator[tuple[KeyPath, Any, str]]:
             yield ("report", "comparisons", row, column), name, "training_sets"
     for index, name in enumerate(list_of(section_of(report, "gallery"), "variants")):
         yield ("report", "gallery", "variants", index), name, "variants"
+    for index, name in enumerate(list_of(section_of(config, "export"), "variants")):
+        yield ("export", "variants", index), name, "variants"
 
 
 def check_references(config: Any) -> Iterator[str]:
