@@ -28,7 +28,7 @@ from capsynth.predictions import read_predictions
 from capsynth.privacy import references
 from capsynth.recipes import NEUTRAL, NORMALISATIONS, Recipe
 from capsynth.settings import settings_from_json
-from capsynth.shards import ShardRecord, read_manifest
+from capsynth.shards import ShardRecord
 
 CLASS_IDS = ["bat", "car", "dog"]
 # 9 images in steps of 4: the last step of an epoch has one image.

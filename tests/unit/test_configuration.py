@@ -47,6 +47,14 @@ def default_config() -> dict[str, Any]:
 
 def seeded_config() -> dict[str, Any]:
     config = with_change(default_config(), "eval_sets/openmoji-v2/seed", 5)
+    config["variants"]["twin"] = {**config["variants"]["caption"], "seed": 2}
+    config["privacy"] = {
+        "training_sets": ["real", "caption"],
+        "reference_models": 8,
+        "reference_training_sets": ["caption"],
+        "twins": {"caption": "twin"},
+        "leakage": ["caption"],
+    }
     return with_change(config, "eval_sets/openmoji-v2/context_bias", 0.25)
 
 
@@ -625,6 +633,31 @@ MISTAKES: dict[str, tuple[Change, str, str]] = {
         setting("training_seeds", [4, 4]),
         "training_seeds: 4 is listed twice",
         "remove one",
+    ),
+    "attack on an unknown set": (
+        setting("privacy", {"training_sets": ["captions"]}),
+        "privacy.training_sets[0]: 'captions' is not one of the training_sets",
+        "did you mean 'caption'?",
+    ),
+    "odd number of reference models": (
+        setting("privacy", {"reference_models": 3}),
+        "privacy.reference_models: 3",
+        "2",
+    ),
+    "twin that is another variant": (
+        setting("privacy", {"twins": {"caption": "caption-only"}}),
+        "privacy.twins.caption: 'caption-only' must differ from it in its seed and in nothing else",
+        "change it",
+    ),
+    "twin of itself": (
+        setting("privacy", {"twins": {"caption": "caption"}}),
+        "privacy.twins.caption: 'caption' must differ from it in its seed",
+        "remove it",
+    ),
+    "leakage of images without a source": (
+        setting("privacy", {"leakage": ["class-name"]}),
+        "privacy.leakage[0]: the images of 'class-name' descend from no real image",
+        "remove it",
     ),
     "three in a comparison": (
         setting("report/comparisons", [["real", "caption", "class-name"]]),

@@ -62,6 +62,9 @@ def expected(config: dict[str, Any]) -> Counter[str]:
     entries = [config["dataset"], *config["eval_sets"].values()]
     downloads = [entry.get("download", []) for entry in entries]
     names = {n for d in downloads for n in ([d] if isinstance(d, str) else d)}
+    used_variants = {v for t in config["training_sets"].values() for v in t.get("variants", ())}
+    with_captions = {v for v in used_variants if "captioner" in config["variants"][v]}
+    leaking = config.get("privacy", {}).get("leakage", with_captions)
     runs = len(config["training_sets"]) * len(config["recipes"]) * len(config["training_seeds"])
     return Counter(
         {
@@ -73,6 +76,9 @@ def expected(config: dict[str, Any]) -> Counter[str]:
             "pack_eval_set": len(config["eval_sets"]),
             "train_classifier": runs,
             "evaluate_classifier": runs * len(config["eval_sets"]),
+            "score_members": runs,
+            "attack_membership": len(config["training_sets"]) * len(config["recipes"]),
+            "measure_leakage": int(bool(leaking)),
             "collect_scores": 1,
             "download_model": len(models),
             "download_data": len(names),
@@ -96,6 +102,7 @@ def test_a_run_has_exactly_the_jobs_that_its_configuration_asks_for(
     assert {rule: jobs[rule] for rule in wanted} == dict(wanted)
     report = {"make_tables", "plot_robustness", "plot_class_gains", "plot_gallery"}
     report |= {"compare_confusions", "make_confusion_table", "plot_confusions", "plot_examples"}
+    report |= {"collect_privacy", "make_privacy_table", "make_leakage_table", "plot_roc"}
     assert set(jobs) - set(wanted) - report <= {"plot_senses", "plot_stage_times", "all"}
 
 

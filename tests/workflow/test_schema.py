@@ -54,6 +54,7 @@ CHANGES: dict[str, list[Any]] = {
     "recipes.*.crop_ratio": [[0.6, 1.5]],
     "recipes.*.milestones": [[10, 20]],
     "recipes.*.base": ["vit-b16"],
+    "privacy.twins.*": ["third"],
     "report.in_distribution": ["photos-c"],
     "report.comparisons": [[["many", "some"]]],
     "report.gallery.variants": [["many", "told"]],
@@ -139,6 +140,15 @@ class Bases:
         folders["training_seeds"] = [0]
         folders["report"]["gallery"]["variants"] = ["told", "many"]
         embedded = yaml.safe_load((ROOT / "tests/configs/tiny.yaml").read_text())
+        for seed, name in enumerate(("twin", "third"), start=2):
+            embedded["variants"][name] = {**embedded["variants"]["caption"], "seed": seed}
+        embedded["privacy"] = {
+            "training_sets": ["class-name", "real+caption"],
+            "reference_models": 2,
+            "reference_training_sets": ["class-name", "real+caption"],
+            "twins": {"caption": "twin"},
+            "leakage": ["caption"],
+        }
         tars = copy.deepcopy(folders)
         tars["dataset"].update(source="webdataset", download="photos-tars", label_key="label")
         del tars["dataset"]["path"]

@@ -77,7 +77,7 @@ rule attack_membership:
     conda:
         "../../envs/report.yaml"
     resources:
-        mem_mb=grows(8000),
+        mem_mb=grows(16000),
         runtime=grows(240),
     params:
         measured=attack_flags,

@@ -49,6 +49,8 @@ WITHOUT_LEAK = "best_accuracy_without_leak"
 
 # What LiRA looks at: scaled_confidence.
 SCALED = "scaled"
+# Images whose scores are computed at once: 80 MB of a thousand classes.
+ROWS = 10_000
 # False-positive rates of a stored curve: 20 a decade, down to one in ten thousand.
 CURVE_FPRS = 10.0 ** (np.arange(-80, 1) / 20)
 
@@ -148,8 +150,7 @@ def read_images(
         one = read_predictions(path)
         if not np.array_equal(one.keys, keys):
             raise CapsynthError(f"{path}: other images than in {paths[0]}; evaluate both again")
-        found = {k: s.function(one.probabilities, one.target) for k, s in attacks.SCORES.items()}
-        scores.append(found | {SCALED: attacks.scaled_confidence(one.probabilities, one.target)})
+        scores.append(_scores(one.probabilities, one.target))
     models, others = scores[: len(attacked)], scores[len(attacked) :]
     images = Images(
         keys if sources is None else np.array([sources.get(k, "") for k in keys.tolist()]),
@@ -158,6 +159,18 @@ def read_images(
         {name: _stack([model[name] for model in others], len(keys)) for name in scores[0]},
     )
     return images if sources is None else images.take(images.sources != "")
+
+
+def _scores(probabilities: Floats, target: Integers) -> dict[str, Floats]:
+    """Return the scores of n images: a part at a time, since they work on copies in float64."""
+    functions = {name: score.function for name, score in attacks.SCORES.items()}
+    functions[SCALED] = attacks.scaled_confidence
+    found: dict[str, Floats] = {name: np.empty(len(target)) for name in functions}
+    for start in range(0, len(target), ROWS):
+        rows = slice(start, start + ROWS)
+        for name, function in functions.items():
+            found[name][rows] = function(probabilities[rows], target[rows])
+    return found
 
 
 def _stack(rows: Sequence[Floats], n: int) -> Floats:
