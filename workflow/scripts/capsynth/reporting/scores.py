@@ -19,6 +19,8 @@ from capsynth.predictions import Predictions, read_predictions
 from capsynth.seeding import derive_seed
 
 CORRUPTED_KEY = re.compile(r"(?P<source>.+)\.(?P<corruption>[a-z0-9-]+)-(?P<severity>[1-5])")
+# The metric of one corruption at one severity.
+CORRUPTED_LEVEL = re.compile(r"error/(?P<corruption>[a-z0-9-]+)-(?P<severity>[1-5])")
 DECIMALS = 6
 
 
