@@ -25,7 +25,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--histories",
         type=Path,
-        nargs="+",
+        nargs="*",
+        default=[],
         help="of one run of each point: their numbers of images take the place of the shares",
     )
     parser.add_argument("--output", type=Path, nargs="+", required=True, help=".png and .svg files")

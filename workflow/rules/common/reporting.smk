@@ -13,7 +13,7 @@ COMPARISONS = config["report"]["comparisons"]
 PREDICTIONS = [
     f"results/{DATASET}/predictions/{run}/{eval_set}.parquet"
     for run in RUNS
-    for eval_set in config["eval_sets"]
+    for eval_set in REPORTED_EVAL_SETS
 ]
 # Captions, and the first part of a class: what a gallery can show.
 GALLERY = config["report"]["gallery"]
@@ -26,7 +26,8 @@ GALLERY_CAPTIONERS = [
 ][:1]
 REPORT_FILES = [
     *(f"results/report/tables/{table}.html" for table in TABLES),
-    "results/report/robustness.png",
+    *ROBUSTNESS_REPORT,
+    *CALIBRATION_REPORT,
     *(f"results/report/class-gains-{i}.png" for i in range(len(COMPARISONS))),
     *(["results/report/gallery.html"] if GALLERY_CAPTIONERS else []),
     *(["results/report/senses.png"] if GALLERY_CAPTIONERS and GALLERY["ambiguous"] else []),
@@ -40,7 +41,7 @@ def report_settings(wildcards):
         {
             "in_distribution": config["report"]["in_distribution"],
             "training_sets": list(config["training_sets"]),
-            "eval_sets": list(config["eval_sets"]),
+            "eval_sets": REPORTED_EVAL_SETS,
             "comparisons": COMPARISONS,
         }
     )
