@@ -66,33 +66,6 @@ rule make_tables:
         " --config-json {params.settings:q} --output-dir results/report/tables 2> {log:q}"
 
 
-rule plot_robustness:
-    """Plot accuracy out of distribution against accuracy in distribution."""
-    input:
-        **code("plot_robustness"),
-        scores="results/scores.csv",
-    output:
-        png=report(
-            "results/report/robustness.png",
-            caption="../report/robustness.rst",
-            category="2. Robustness",
-            labels={"what": "out of against in distribution", "kind": "figure"},
-        ),
-        svg="results/report/robustness.svg",
-    log:
-        "logs/plot_robustness.log",
-    benchmark:
-        "results/benchmarks/plot_robustness.tsv"
-    conda:
-        "../../envs/report.yaml"
-    params:
-        settings=report_settings,
-    shell:
-        f"{RUN}/plot_robustness.py"
-        " --scores {input.scores:q}"
-        " --config-json {params.settings:q} --output {output.png:q} {output.svg:q} 2> {log:q}"
-
-
 rule plot_class_gains:
     """Plot the difference of two training sets in every class."""
     input:

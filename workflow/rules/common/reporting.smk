@@ -14,7 +14,7 @@ FIRST_RECIPE = list(config["recipes"])[:1]
 PREDICTIONS = [
     f"results/{DATASET}/predictions/{run}/{eval_set}.parquet"
     for run in RUNS
-    for eval_set in config["eval_sets"]
+    for eval_set in REPORTED_EVAL_SETS
 ]
 # Captions, and the first part of a class: what a gallery can show.
 GALLERY = config["report"]["gallery"]
@@ -31,7 +31,8 @@ HAS_EXAMPLES = bool(COMPARISONS) and config["report"]["examples"] > 0
 EXAMPLE_PREDICTIONS = predictions_of(COMPARISONS[0] if HAS_EXAMPLES else [], FIRST_RECIPE)
 REPORT_FILES = [
     *(f"results/report/tables/{table}.html" for table in TABLES),
-    "results/report/robustness.png",
+    *ROBUSTNESS_REPORT,
+    *CALIBRATION_REPORT,
     *(f"results/report/class-gains-{i}.png" for i in range(len(COMPARISONS))),
     *(["results/report/gallery.html"] if GALLERY_CAPTIONERS else []),
     *(["results/report/senses.png"] if GALLERY_CAPTIONERS and GALLERY["ambiguous"] else []),
@@ -48,7 +49,7 @@ def report_settings(wildcards):
         {
             "in_distribution": config["report"]["in_distribution"],
             "training_sets": list(config["training_sets"]),
-            "eval_sets": list(config["eval_sets"]),
+            "eval_sets": REPORTED_EVAL_SETS,
             "comparisons": COMPARISONS,
         }
     )

@@ -86,6 +86,17 @@ def _references(config: Any) -> Iterator[tuple[KeyPath, Any, str]]:
     report = section_of(config, "report")
     if "in_distribution" in report:
         yield ("report", "in_distribution"), report["in_distribution"], "eval_sets"
+    if report.get("calibration_set") is not None:
+        yield ("report", "calibration_set"), report["calibration_set"], "eval_sets"
+    robustness = section_of(report, "robustness")
+    for shifted, clean in section_of(robustness, "clean").items():
+        yield ("report", "robustness", "clean", shifted), shifted, "eval_sets"
+        yield ("report", "robustness", "clean", shifted), clean, "eval_sets"
+    for shifted in section_of(robustness, "published"):
+        yield ("report", "robustness", "published", shifted), shifted, "eval_sets"
+    for row, group in enumerate(list_of(report, "generation_replicates")):
+        for column, name in enumerate(group if isinstance(group, list) else ()):
+            yield ("report", "generation_replicates", row, column), name, "training_sets"
     for row, pair in enumerate(list_of(report, "comparisons")):
         for column, name in enumerate(pair if isinstance(pair, list) else ()):
             yield ("report", "comparisons", row, column), name, "training_sets"
@@ -136,6 +147,7 @@ def check_values(config: Any) -> Iterator[str]:
     for name, recipe in entries_of(config, "recipes"):
         yield from check_recipe(f"recipes.{name}", recipe)
     yield from _check_privacy(config)
+    yield from _check_calibration_set(config)
     for row, pair in enumerate(list_of(section_of(config, "report"), "comparisons")):
         if isinstance(pair, list) and len(pair) == 2 and pair[0] == pair[1]:
             yield f"report.comparisons[{row}]: compares {show(pair[0])} with itself; name two sets"
@@ -163,6 +175,25 @@ def _check_privacy(config: Any) -> Iterator[str]:
             yield (
                 f"privacy.leakage[{index}]: the images of {name!r} descend from no real image; "
                 "remove it"
+            )
+
+
+def _check_calibration_set(config: Any) -> Iterator[str]:
+    report = section_of(config, "report")
+    name = report.get("calibration_set")
+    if not isinstance(name, str):
+        return
+    if name == report.get("in_distribution"):
+        yield (
+            f"report.calibration_set: {name!r} is report.in_distribution, and what is fitted on a "
+            "set is not measured on it; name another set of the same distribution"
+        )
+    entry = section_of(section_of(config, "eval_sets"), name)
+    for key in ("classes", "corruptions"):
+        if entry.get(key):
+            yield (
+                f"report.calibration_set: {name!r} has {key}; name a set of plain images of all "
+                "classes"
             )
 
 
