@@ -62,9 +62,12 @@ def expected(config: dict[str, Any]) -> Counter[str]:
     entries = [config["dataset"], *config["eval_sets"].values()]
     downloads = [entry.get("download", []) for entry in entries]
     names = {n for d in downloads for n in ([d] if isinstance(d, str) else d)}
-    used_variants = {v for t in config["training_sets"].values() for v in t.get("variants", ())}
+    mixes = config["training_sets"].values()
+    used_variants = {name for mix in mixes for name in mix.get("variants", [])}
     with_captions = {v for v in used_variants if "captioner" in config["variants"][v]}
     leaking = config.get("privacy", {}).get("leakage", with_captions)
+    alone = [mix for mix in mixes if mix.get("real") == 1 and not mix.get("variants")][:1]
+    judges = [*itertools.product(alone, config["recipes"], config["training_seeds"])]
     runs = len(config["training_sets"]) * len(config["recipes"]) * len(config["training_seeds"])
     return Counter(
         {
@@ -79,6 +82,7 @@ def expected(config: dict[str, Any]) -> Counter[str]:
             "score_members": runs,
             "attack_membership": len(config["training_sets"]) * len(config["recipes"]),
             "measure_leakage": int(bool(leaking)),
+            "judge_images": len(judges) * len(used_variants),
             "collect_scores": 1,
             "download_model": len(models),
             "download_data": len(names),
@@ -103,6 +107,7 @@ def test_a_run_has_exactly_the_jobs_that_its_configuration_asks_for(
     report = {"make_tables", "plot_robustness", "plot_class_gains", "plot_gallery"}
     report |= {"compare_confusions", "make_confusion_table", "plot_confusions", "plot_examples"}
     report |= {"collect_privacy", "make_privacy_table", "make_leakage_table", "plot_roc"}
+    report |= {"measure_prompts", "make_prompt_tables", "measure_costs", "make_cost_tables"}
     assert set(jobs) - set(wanted) - report <= {"plot_senses", "plot_stage_times", "all"}
 
 

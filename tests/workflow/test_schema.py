@@ -57,6 +57,7 @@ CHANGES: dict[str, list[Any]] = {
     "privacy.twins.*": ["third"],
     "report.in_distribution": ["photos-c"],
     "report.comparisons": [[["many", "some"]]],
+    "report.fidelity.extractors": [[]],
     "report.gallery.variants": [["many", "told"]],
     "report.gallery.ambiguous": [["Tench_2"]],
     "export.variants": [["many"]],

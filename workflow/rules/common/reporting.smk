@@ -1,5 +1,4 @@
 # The report: what it consists of, and what its rules read and are told.
-import itertools
 
 RUNS = [
     f"{training_set}/{recipe}/seed{seed}"
@@ -39,6 +38,8 @@ REPORT_FILES = [
     *PRIVACY_REPORT,
     *CONFUSION_REPORT,
     *(["results/report/examples.html"] if HAS_EXAMPLES else []),
+    *FIDELITY_REPORT,
+    *COST_REPORT,
     "results/report/stage-times.png",
 ]
 
@@ -83,28 +84,3 @@ def examples_arguments(wildcards):
 def gallery_flags(wildcards):
     """What a gallery shows of them."""
     return flags(columns=GALLERY["variants"], images_per_class=GALLERY["images_per_class"])
-
-
-def benchmark_arguments(wildcards):
-    """The benchmarks of all jobs that the scores rest on, as arguments."""
-    return argument_file("benchmarks", ["--benchmarks", *benchmark_files(wildcards)])
-
-
-def benchmark_files(wildcards):
-    """The benchmarks of all jobs that the scores rest on."""
-    root = "results/benchmarks"
-    drawn = config["dataset"]["source"] == "openmoji"
-    captioners = {v["captioner"] for name, v in config["variants"].items() if needs_captions(name)}
-    used = sorted({v for t in config["training_sets"].values() for v in t["variants"]})
-    files = [f"{root}/collect_scores.tsv"]
-    files += [f"{root}/render_openmoji/{DATASET}/{c}.tsv" for c in CLASS_IDS if drawn]
-    files += [f"{root}/pack_real/{DATASET}/{shard}.tsv" for shard in SHARDS]
-    files += [f"{root}/pack_eval_set/{eval_set}.tsv" for eval_set in config["eval_sets"]]
-    for shard in SHARDS:
-        files += caption_benchmarks(captioners, shard)
-        for variant, stage in itertools.product(used, ("write_prompts", "generate_images")):
-            files.append(f"{root}/{stage}/{DATASET}/{variant}/{shard}.tsv")
-    files += [f"{root}/train_classifier/{DATASET}/{run}.tsv" for run in RUNS]
-    for run, eval_set in itertools.product(RUNS, config["eval_sets"]):
-        files.append(f"{root}/evaluate_classifier/{DATASET}/{run}/{eval_set}.tsv")
-    return files

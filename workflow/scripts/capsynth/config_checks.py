@@ -104,6 +104,8 @@ def _references(config: Any) -> Iterator[tuple[KeyPath, Any, str]]:
         yield ("report", "gallery", "variants", index), name, "variants"
     for index, name in enumerate(list_of(section_of(config, "export"), "variants")):
         yield ("export", "variants", index), name, "variants"
+    for index, name in enumerate(list_of(section_of(report, "fidelity"), "extractors")):
+        yield ("report", "fidelity", "extractors", index), name, "feature_extractors"
 
 
 def check_references(config: Any) -> Iterator[str]:
