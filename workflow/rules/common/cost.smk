@@ -1,6 +1,5 @@
 # Cost: the jobs whose times are reported, and what their rules are told.
 import itertools
-
 from types import SimpleNamespace
 
 COST_TABLES = ["cost", "cost-of-accuracy"]
@@ -19,14 +18,14 @@ def measured_jobs():
         yield "pack_real", "", {**of_data, "shard": shard}
     for eval_set in config["eval_sets"]:
         yield "pack_eval_set", eval_set, {"eval_set": eval_set}
-    for rule, name in caption_stages(filter(needs_captions, USED_VARIANTS)):
-        wildcard = "rewriter" if rule == "rewrite_captions" else "captioner"
+    for stage, name in caption_stages(filter(needs_captions, USED_VARIANTS)):
+        wildcard = "rewriter" if stage == "rewrite_captions" else "captioner"
         for shard in SHARDS:
-            yield rule, name, {**of_data, wildcard: name, "shard": shard}
+            yield stage, name, {**of_data, wildcard: name, "shard": shard}
     for variant in USED_VARIANTS:
-        for rule in ("write_prompts", "generate_images"):
+        for stage in ("write_prompts", "generate_images"):
             for shard in SHARDS:
-                yield rule, variant, {**of_data, "variant": variant, "shard": shard}
+                yield stage, variant, {**of_data, "variant": variant, "shard": shard}
     for training_set, recipe, seed in itertools.product(
         config["training_sets"], config["recipes"], config["training_seeds"]
     ):
@@ -52,8 +51,8 @@ def benchmark_files(wildcards):
     """The benchmarks of all jobs that the scores rest on."""
     patterns = {}
     files = []
-    for rule, _, values in measured_jobs():
-        pattern = patterns.setdefault(rule, str(getattr(rules, rule).benchmark))
+    for stage, _, values in measured_jobs():
+        pattern = patterns.setdefault(stage, str(getattr(rules, stage).benchmark))
         files.append(pattern.format(**values))
     return files
 
@@ -67,17 +66,17 @@ def cost_jobs(wildcards):
     """A file of all jobs that the scores rest on: what each was for, was given and has made."""
     patterns = {}
     rows = []
-    for rule, name, values in measured_jobs():
-        if rule not in patterns:
-            proxy = getattr(rules, rule)
-            patterns[rule] = (str(proxy.benchmark), str(proxy.log[0]), [*map(str, proxy.output)])
-        benchmark, log, outputs = patterns[rule]
+    for stage, name, values in measured_jobs():
+        if stage not in patterns:
+            proxy = getattr(rules, stage)
+            patterns[stage] = (str(proxy.benchmark), str(proxy.log[0]), [*map(str, proxy.output)])
+        benchmark, log, outputs = patterns[stage]
         rows.append(
             {
-                "stage": rule,
+                "stage": stage,
                 "name": name,
                 "recipe": values.get("recipe", ""),
-                **given_to(rule, values),
+                **given_to(stage, values),
                 "benchmark": benchmark.format(**values),
                 "log": log.format(**values),
                 "outputs": [output.format(**values) for output in outputs],
@@ -86,13 +85,13 @@ def cost_jobs(wildcards):
     return argument_file("costs", map(dump_json, rows))
 
 
-def given_to(rule, values):
+def given_to(stage, values):
     """The threads and GPUs that a job of a rule asks for."""
     wildcards = SimpleNamespace(**values)
-    if rule == "train_classifier":
+    if stage == "train_classifier":
         return {"threads": training_threads(wildcards), "gpus": training_gpus(wildcards)}
-    threads = eval_threads(wildcards) if rule == "pack_eval_set" else 1
-    return {"threads": threads, "gpus": int(rule in GPU_RULES)}
+    threads = eval_threads(wildcards) if stage == "pack_eval_set" else 1
+    return {"threads": threads, "gpus": int(stage in GPU_RULES)}
 
 
 def cost_settings(wildcards):

@@ -53,9 +53,9 @@ def _curve(lines):
 REAL_CURVE = real_curve()
 SYNTHETIC_CURVE = synthetic_curve()
 # One run of each point, whose history knows the number of images.
+FIRST_RUN = "{}/seed{}".format(next(iter(config["recipes"])), config["training_seeds"][0])
 SYNTHETIC_HISTORIES = [
-    f"results/{DATASET}/checkpoints/{training_set}/{next(iter(config['recipes']))}"
-    f"/seed{config['training_seeds'][0]}.json"
+    f"results/{DATASET}/checkpoints/{training_set}/{FIRST_RUN}.json"
     for _, training_set, _ in SYNTHETIC_CURVE
 ]
 ROBUSTNESS_REPORT = [
