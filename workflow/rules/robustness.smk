@@ -41,7 +41,7 @@ rule make_robustness_tables:
                 f"results/report/tables/{table}.html",
                 caption=f"../report/{table}_table.rst",
                 category="2. Robustness",
-                labels={"what": f"{table} (table)"},
+                labels={"what": table, "kind": "table"},
             )
             for table in ROBUSTNESS_TABLES
         ],
@@ -75,7 +75,7 @@ rule plot_robustness:
             "results/report/robustness.png",
             caption="../report/robustness.rst",
             category="2. Robustness",
-            labels={"what": "out of against in distribution"},
+            labels={"what": "out of against in distribution", "kind": "figure"},
         ),
         svg="results/report/robustness.svg",
     log:
@@ -104,7 +104,7 @@ rule plot_corruptions:
             "results/report/corruptions-{eval_set}.png",
             caption="../report/corruptions.rst",
             category="2. Robustness",
-            labels={"what": "corruptions, {eval_set}"},
+            labels={"what": "corruptions, {eval_set}", "kind": "figure"},
         ),
         svg="results/report/corruptions-{eval_set}.svg",
     log:
@@ -132,7 +132,7 @@ rule plot_curves:
             "results/report/real-fraction.png",
             caption="../report/real_fraction.rst",
             category="1. Accuracy",
-            labels={"what": "share of real images"},
+            labels={"what": "share of real images", "kind": "figure"},
         ),
         svg="results/report/real-fraction.svg",
     log:
@@ -160,7 +160,7 @@ use rule plot_curves as plot_scaling with:
             "results/report/scaling.png",
             caption="../report/scaling.rst",
             category="1. Accuracy",
-            labels={"what": "number of synthetic images"},
+            labels={"what": "number of synthetic images", "kind": "figure"},
         ),
         svg="results/report/scaling.svg",
     log:
@@ -208,7 +208,7 @@ rule make_variance_table:
             "results/report/tables/variance.html",
             caption="../report/variance.rst",
             category="1. Accuracy",
-            labels={"what": "sources of variance"},
+            labels={"what": "sources of variance", "kind": "table"},
         ),
         papers=expand("results/report/tables/variance.{format}", format=FORMATS),
     log:
