@@ -97,7 +97,8 @@ def measure_fidelity(
                     f"{one.name}: another feature space than that of the real images; extract both "
                     f"anew with {extractor}"
                 )
-            for class_id in ("", *np.unique(real[0].class_ids).tolist()):
+            classes = {*real[0].class_ids.tolist(), *images.class_ids.tolist()}
+            for class_id in ("", *classes):
                 rows += _measure(one, class_id, real[0], images, max_images, draws, neighbours)
     return sorted(
         rows, key=lambda row: (row.extractor, row.kind, row.name, row.class_id, row.metric)
