@@ -23,6 +23,8 @@ GROUPS = {
     "report": (
         *("collect_scores", "make_tables", "plot_robustness", "plot_class_gains"),
         *("plot_gallery", "plot_senses", "plot_stage_times"),
+        *("measure_calibration", "make_calibration_table", "plot_reliability"),
+        *("measure_robustness", "make_robustness_tables", "plot_corruptions"),
     ),
 }
 MEMBERS = {"pack": 5, "eval": 3, "caption": 5, "generate": 5, "train": 3, "report": 3}

@@ -39,7 +39,9 @@ def evals(
 
 def without_report(jobs: set[str]) -> set[str]:
     """Leave out the jobs that make tables and figures: they follow from any new score."""
-    return {job for job in jobs if not job.startswith(("make_tables", "plot_", "collect_scores"))}
+    return {
+        job for job in jobs if not job.startswith(("make_", "measure_", "plot_", "collect_scores"))
+    }
 
 
 def changed(experiment: Any, **changes: Any) -> dict[str, Any]:

