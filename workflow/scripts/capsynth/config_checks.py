@@ -150,6 +150,7 @@ def check_values(config: Any) -> Iterator[str]:
         yield from check_recipe(f"recipes.{name}", recipe)
     yield from _check_privacy(config)
     yield from _check_calibration_set(config)
+    yield from _check_replicates(config)
     for row, pair in enumerate(list_of(section_of(config, "report"), "comparisons")):
         if isinstance(pair, list) and len(pair) == 2 and pair[0] == pair[1]:
             yield f"report.comparisons[{row}]: compares {show(pair[0])} with itself; name two sets"
@@ -197,6 +198,32 @@ def _check_calibration_set(config: Any) -> Iterator[str]:
                 f"report.calibration_set: {name!r} has {key}; name a set of plain images of all "
                 "classes"
             )
+
+
+def _check_replicates(config: Any) -> Iterator[str]:
+    groups = list_of(section_of(config, "report"), "generation_replicates")
+    for row, group in enumerate(groups):
+        names = [name for name in group if isinstance(name, str)] if isinstance(group, list) else []
+        made = [_made_of(config, name) for name in names]
+        for name, other in zip(names[1:], made[1:], strict=True):
+            if other != made[0]:
+                yield (
+                    f"report.generation_replicates[{row}]: {name!r} and {names[0]!r} differ in "
+                    "more than the seed of their variants; name training sets that do not"
+                )
+
+
+def _made_of(config: Any, training_set: str) -> tuple[Any, list[str]]:
+    """Return what a training set is made of, without the seeds of its variants."""
+    mix = section_of(section_of(config, "training_sets"), training_set)
+    shares = section_of(mix, "variants") or dict.fromkeys(map(str, list_of(mix, "variants")), 1.0)
+    variants = section_of(config, "variants")
+    settings = {name: section_of(variants, name) for name in shares}
+    parts = [
+        repr((share, sorted((k, repr(v)) for k, v in settings[name].items() if k != "seed")))
+        for name, share in shares.items()
+    ]
+    return mix.get("real", 0), sorted(parts)
 
 
 def _check_classes(config: Any) -> Iterator[str]:
