@@ -16,6 +16,7 @@ rule measure_costs:
     conda:
         "../../envs/report.yaml"
     resources:
+        mem_mb=grows(2000),
         runtime=grows(60),
     shell:
         f"{RUN}/measure_costs.py --jobs {{input.jobs:q}} --output {{output.costs:q}} 2> {{log:q}}"

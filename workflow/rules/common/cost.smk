@@ -1,15 +1,16 @@
 # Cost: the jobs whose times are reported, and what their rules are told.
+import functools
 import itertools
 from types import SimpleNamespace
 
 COST_TABLES = ["cost", "cost-of-accuracy"]
-# Rules whose jobs ask for one GPU; trainings ask for as many as their recipe says.
-GPU_RULES = ("caption_images", "rewrite_captions", "generate_images", "evaluate_classifier")
+# Stages whose jobs ask for one GPU; trainings ask for as many as their recipe says.
+GPU_STAGES = ("caption_images", "rewrite_captions", "generate_images", "evaluate_classifier")
 COST_REPORT = [f"results/report/tables/{table}.html" for table in COST_TABLES]
 
 
 def measured_jobs():
-    """Rule, what it was for, and wildcards of all jobs that the scores rest on."""
+    """Stage, what it was for, and wildcards of all jobs that the scores rest on."""
     of_data = {"dataset": DATASET}
     if config["dataset"]["source"] == "openmoji":
         for class_id in CLASS_IDS:
@@ -47,14 +48,16 @@ def caption_stages(variants):
     ]
 
 
+@functools.cache
+def files_of(stage):
+    """The patterns of benchmark, log and outputs of a stage's jobs."""
+    proxy = getattr(rules, stage)
+    return str(proxy.benchmark), str(proxy.log[0]), [*map(str, proxy.output)]
+
+
 def benchmark_files(wildcards):
     """The benchmarks of all jobs that the scores rest on."""
-    patterns = {}
-    files = []
-    for stage, _, values in measured_jobs():
-        pattern = patterns.setdefault(stage, str(getattr(rules, stage).benchmark))
-        files.append(pattern.format(**values))
-    return files
+    return [files_of(stage)[0].format(**values) for stage, _, values in measured_jobs()]
 
 
 def benchmark_arguments(wildcards):
@@ -64,13 +67,9 @@ def benchmark_arguments(wildcards):
 
 def cost_jobs(wildcards):
     """A file of all jobs that the scores rest on: what each was for, was given and has made."""
-    patterns = {}
     rows = []
     for stage, name, values in measured_jobs():
-        if stage not in patterns:
-            proxy = getattr(rules, stage)
-            patterns[stage] = (str(proxy.benchmark), str(proxy.log[0]), [*map(str, proxy.output)])
-        benchmark, log, outputs = patterns[stage]
+        benchmark, log, outputs = files_of(stage)
         rows.append(
             {
                 "stage": stage,
@@ -86,12 +85,12 @@ def cost_jobs(wildcards):
 
 
 def given_to(stage, values):
-    """The threads and GPUs that a job of a rule asks for."""
+    """The threads and GPUs that a job of a stage asks for."""
     wildcards = SimpleNamespace(**values)
     if stage == "train_classifier":
         return {"threads": training_threads(wildcards), "gpus": training_gpus(wildcards)}
     threads = eval_threads(wildcards) if stage == "pack_eval_set" else 1
-    return {"threads": threads, "gpus": int(stage in GPU_RULES)}
+    return {"threads": threads, "gpus": int(stage in GPU_STAGES)}
 
 
 def cost_settings(wildcards):
