@@ -58,7 +58,7 @@ def test_the_embedded_experiment_scores_the_same_bytes_through_slurm(
     sizes = [f"{group}={size}" for group, size in MEMBERS.items()]
     profile = ("--profile", "profiles/slurm", "--groups", *grouped, "--group-components", *sizes)
     path = warm_path(tmp_path / "bin", cluster)
-    done = snakemake(cluster, remote, *profile, SCORES, PATH=path)
+    done = snakemake(cluster, remote, SCORES, *profile, PATH=path)
     assert done.returncode == 0, done.stdout[-5000:]
     print(f"through SLURM: {time.monotonic() - began:.0f} s")
 
@@ -75,7 +75,7 @@ def test_the_embedded_experiment_scores_the_same_bytes_through_slurm(
     assert cluster.most_gpus_at_once() == len(cluster.nodes)
     assert {job.node for job in jobs} == set(cluster.nodes)
     assert "localrule " not in done.stdout
-    again = snakemake(cluster, remote, *profile, SCORES, "-n")
+    again = snakemake(cluster, remote, SCORES, "-n", *profile)
     assert "Nothing to be done" in again.stdout
 
     began = time.monotonic()

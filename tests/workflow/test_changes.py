@@ -178,6 +178,10 @@ def check_only_these_were_written(
     )
     of_report = (
         "results/benchmarks/",
+        "results/calibration.csv",
+        "results/reliability.csv",
+        "results/robustness.csv",
+        "results/robustness-lines.csv",
         "results/costs.csv",
         "results/features/tiny/openmoji/images/caption/bat-0.parquet",
         "results/features/tiny/openmoji/real/bat-0.parquet",

@@ -53,11 +53,13 @@ def _curve(lines):
 REAL_CURVE = real_curve()
 SYNTHETIC_CURVE = synthetic_curve()
 # One run of each point, whose history knows the number of images.
-FIRST_RUN = "{}/seed{}".format(next(iter(config["recipes"])), config["training_seeds"][0])
-SYNTHETIC_HISTORIES = [
-    f"results/{DATASET}/checkpoints/{training_set}/{FIRST_RUN}.json"
-    for _, training_set, _ in SYNTHETIC_CURVE
-]
+SYNTHETIC_HISTORIES = expand(
+    "results/{dataset}/checkpoints/{training_set}/{recipe}/seed{seed}.json",
+    dataset=DATASET,
+    training_set=[training_set for _, training_set, _ in SYNTHETIC_CURVE],
+    recipe=list(config["recipes"])[:1],
+    seed=config["training_seeds"][:1],
+)
 ROBUSTNESS_REPORT = [
     *(f"results/report/tables/{table}.html" for table in ROBUSTNESS_TABLES),
     *(["results/report/robustness.png"] if SHIFTED_EVAL_SETS else []),
