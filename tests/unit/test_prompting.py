@@ -24,6 +24,7 @@ from capsynth.prompting import (
     has_class_word,
     noise_seed,
     placeholders,
+    subject_of,
     templates_of,
     times_drawn,
     without_caption,
@@ -44,6 +45,10 @@ EXAMPLES: dict[str, tuple[str, dict[str, Any]]] = {
     "clip-templates": ("a photo of many bat.", {}),
     "caption-background": (
         "a photo of a bat, two Bats in a cave, at night",
+        {"backgrounds": ["by day", "at night"]},
+    ),
+    "subject-background": (
+        "a photo of a bat, two Bats at night",
         {"backgrounds": ["by day", "at night"]},
     ),
 }
@@ -89,6 +94,21 @@ def prompts(
     return read_json_lines(out)
 
 
+@pytest.mark.parametrize(
+    ("caption", "subject"),
+    [
+        ("a bird standing in shallow water", "a bird standing"),
+        ("a yellow taxi, on a road", "a yellow taxi"),
+        ("A dog Near a ball on grass", "A dog"),
+        ("a black bat", "a black bat"),
+        ("in a park, a dog", "in a park, a dog"),
+        ("an inn", "an inn"),
+    ],
+)
+def test_a_subject_ends_before_the_first_word_of_place(caption: str, subject: str) -> None:
+    assert subject_of(caption) == subject
+
+
 # ---- what is asked for ---------------------------------------------------------------------------
 
 
@@ -122,7 +142,7 @@ def test_the_documentation_shows_each_strategy_with_its_template_and_prompt(
 def test_strategies_read_what_their_templates_say() -> None:
     for name, strategy in STRATEGIES.items():
         assert placeholders(*templates_of(name, None, None)) == set(PLACEHOLDERS[name])
-        assert strategy.needs_captions == ("caption" in PLACEHOLDERS[name])
+        assert strategy.needs_captions == bool({"caption", "subject"} & set(PLACEHOLDERS[name]))
 
 
 def test_the_paper_s_prompt_is_written_as_in_the_paper(tmp_path: Path) -> None:

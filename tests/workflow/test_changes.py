@@ -39,8 +39,8 @@ def evals(
 
 def without_report(jobs: set[str]) -> set[str]:
     """Leave out the jobs that measure, and make tables and figures: they follow from any change."""
-    follows = ("collect_", "extract_features", "judge_images", "make_", "measure_", "plot_")
-    return {job for job in jobs if not job.startswith(follows)}
+    follows = ("collect_", "compare_", "extract_features", "judge_images")
+    return {job for job in jobs if not job.startswith((*follows, "make_", "measure_", "plot_"))}
 
 
 def changed(experiment: Any, **changes: Any) -> dict[str, Any]:
@@ -178,6 +178,10 @@ def check_only_these_were_written(
     )
     of_report = (
         "results/benchmarks/",
+        "results/calibration.csv",
+        "results/reliability.csv",
+        "results/robustness.csv",
+        "results/robustness-lines.csv",
         "results/costs.csv",
         "results/features/tiny/openmoji/images/caption/bat-0.parquet",
         "results/features/tiny/openmoji/real/bat-0.parquet",
@@ -186,6 +190,7 @@ def check_only_these_were_written(
         "results/prompts.csv",
         "results/report/",
         "results/scores.csv",
+        "results/confusions.csv",
         "results/provenance/",
     )
     rest = {path for path in written if not path.startswith((*of_runs, *of_report))}

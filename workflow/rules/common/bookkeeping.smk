@@ -59,6 +59,7 @@ def complete_record(outcome):
 
 
 onstart:
+    lift_default_rate_limit()
     begin_recovery()
     begin_record()
 

@@ -9,10 +9,11 @@ RUNS = [
 TABLES = {"main": "main_table", "comparisons": "comparisons", "per-class": "per_class"}
 FORMATS = ["csv", "md", "tex"]
 COMPARISONS = config["report"]["comparisons"]
+FIRST_RECIPE = list(config["recipes"])[:1]
 PREDICTIONS = [
     f"results/{DATASET}/predictions/{run}/{eval_set}.parquet"
     for run in RUNS
-    for eval_set in config["eval_sets"]
+    for eval_set in REPORTED_EVAL_SETS
 ]
 # Captions, and the first part of a class: what a gallery can show.
 GALLERY = config["report"]["gallery"]
@@ -23,12 +24,20 @@ GALLERY_CAPTIONERS = [
     for variant in GALLERY["variants"]
     if needs_captions(variant)
 ][:1]
+# What classes of the gallery are sorted by, and what the examples are of: the first comparison.
+GALLERY_SCORES = ["results/scores.csv"] if COMPARISONS else []
+HAS_EXAMPLES = bool(COMPARISONS) and config["report"]["examples"] > 0
+EXAMPLE_PREDICTIONS = predictions_of(COMPARISONS[0] if HAS_EXAMPLES else [], FIRST_RECIPE)
 REPORT_FILES = [
     *(f"results/report/tables/{table}.html" for table in TABLES),
-    "results/report/robustness.png",
+    *ROBUSTNESS_REPORT,
+    *CALIBRATION_REPORT,
     *(f"results/report/class-gains-{i}.png" for i in range(len(COMPARISONS))),
     *(["results/report/gallery.html"] if GALLERY_CAPTIONERS else []),
     *(["results/report/senses.png"] if GALLERY_CAPTIONERS and GALLERY["ambiguous"] else []),
+    *PRIVACY_REPORT,
+    *CONFUSION_REPORT,
+    *(["results/report/examples.html"] if HAS_EXAMPLES else []),
     *FIDELITY_REPORT,
     *COST_REPORT,
     "results/report/stage-times.png",
@@ -41,7 +50,7 @@ def report_settings(wildcards):
         {
             "in_distribution": config["report"]["in_distribution"],
             "training_sets": list(config["training_sets"]),
-            "eval_sets": list(config["eval_sets"]),
+            "eval_sets": REPORTED_EVAL_SETS,
             "comparisons": COMPARISONS,
         }
     )
@@ -50,6 +59,9 @@ def report_settings(wildcards):
 def gallery_arguments(wildcards):
     """The shards that a gallery shows."""
     words = []
+    if COMPARISONS:
+        gain = [*COMPARISONS[0], config["report"]["in_distribution"], *FIRST_RECIPE]
+        words = ["--scores", *GALLERY_SCORES, "--gain", *gain]
     for shard in GALLERY_SHARDS:
         real = f"results/{DATASET}/real/{shard}"
         words += ["--real", f"{real}.tar", f"{real}.jsonl"]
@@ -58,6 +70,15 @@ def gallery_arguments(wildcards):
             drawn = f"results/{DATASET}/images/{variant}/{shard}"
             words += ["--variant", variant, f"{drawn}.tar", f"{drawn}.jsonl"]
     return argument_file("gallery", words)
+
+
+def examples_arguments(wildcards):
+    """The predictions and evaluation sets that examples are taken from."""
+    words = ["--comparison", *COMPARISONS[0], "--predictions", *EXAMPLE_PREDICTIONS]
+    for name in config["eval_sets"]:
+        words += ["--eval-set", name, f"results/eval_sets/{name}.tar"]
+        words += [f"results/eval_sets/{name}.jsonl"]
+    return argument_file("examples", words)
 
 
 def gallery_flags(wildcards):

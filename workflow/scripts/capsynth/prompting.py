@@ -36,6 +36,12 @@ CLASSLESS_POLICIES = ("keep", "class-name", "drop")
 CLASS_WORDS = ("definition", "hypernym")
 # Words that say nothing of a class: a caption with "of" has no word of "kite (bird of prey)".
 _SMALL_WORDS = frozenset("a an and at by for from in of on or s the to with".split())
+# Words after which an English caption says where its subject is.
+_PLACE_WORDS = frozenset(
+    "above across against along amid among around at behind below beneath beside between by during "
+    "in inside near next on onto outside over past through toward towards under underneath "
+    "upon within".split()
+)
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,9 @@ class Strategy:
     @property
     def needs_captions(self) -> bool:
         """Whether there is a prompt for each caption, or ``images_per_class`` prompts."""
-        return self.template is not None and "caption" in placeholders(self.template)
+        return self.template is not None and bool(
+            placeholders(self.template) & {"caption", "subject"}
+        )
 
 
 STRATEGIES: dict[str, Strategy] = {
@@ -68,6 +76,7 @@ STRATEGIES: dict[str, Strategy] = {
     "clip-templates": Strategy(None),
     # Whether other backgrounds take the context bias off captions.
     "caption-background": Strategy("a photo of a {class_name}, {caption}, {background}"),
+    "subject-background": Strategy("a photo of a {class_name}, {subject} {background}"),
 }
 
 
@@ -183,14 +192,27 @@ def fill(template: str, values: Mapping[str, str]) -> str:
     return "".join(parts)
 
 
+def subject_of(caption: str) -> str:
+    """Return an English caption up to its first word of place: its subject without its background.
+
+    ``a bird standing`` of ``a bird standing in shallow water``. A rule of thumb, no grammar: what
+    stands before the subject (``in a park, a dog``) or without such a word (``a wet street``) is
+    taken for what it is not. A caption that begins with a place is left as it is.
+    """
+    words = caption.split()
+    places = (i for i, word in enumerate(words) if word.lower().strip(",.;:") in _PLACE_WORDS)
+    return " ".join(words[: next(places, len(words))]).rstrip(",;:") or caption
+
+
 def without_caption(template: str) -> str:
     """Return what is left of a template where the caption cannot be used.
 
-    That is the template without the part, between commas, that holds the caption: ``a photo of
-    {class_name}`` of the paper's prompt. Where the class name would be lost with it, it is the
-    template of the strategy class-name.
+    That is the template without the part, between commas, that holds the caption or its subject:
+    ``a photo of {class_name}`` of the paper's prompt. Where the class name would be lost with it,
+    it is the template of the strategy class-name.
     """
-    parts = [part for part in template.split(",") if "caption" not in placeholders(part)]
+    spoken = {"caption", "subject"}
+    parts = [part for part in template.split(",") if not spoken & placeholders(part)]
     rest = ",".join(parts).strip()
     alone = STRATEGIES["class-name"].template or ""
     return rest if "class_name" in placeholders(rest) else alone
@@ -361,7 +383,7 @@ class _Maker:
         elif named is False and settings.on_classless == "drop":
             status = DROPPED
         elif caption:
-            values["caption"] = caption
+            values |= {"caption": caption, "subject": subject_of(caption)}
         ending = f"-{k}" if k else ""
         return PromptRecord(
             key=f"{about.class_id}_{index:06d}{ending}",
