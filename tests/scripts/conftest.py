@@ -1,6 +1,7 @@
 """Predictions and scores of a small made-up experiment."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from capsynth.predictions import write_predictions
 from collect_scores import main as collect_scores
+from measure_robustness import main as measure_robustness
 
 CLASS_IDS = ["bat", "car", "dog"]
 COMPARISONS = [["caption", "class-name"]]
@@ -17,6 +19,8 @@ SETTINGS = {
     "eval_sets": ["toy-val", "toy-r", "toy-c"],
     "comparisons": COMPARISONS,
 }
+SHIFTS = {"toy-val": 0.0, "toy-r": -0.8, "toy-c": -0.4}
+CONTROLS = {"real-half": 2.0, "real-quarter": 1.2}
 SKILL = {"real": 3.0, "class-name": 0.3, "caption": 1.5}
 
 
@@ -28,16 +32,15 @@ def _keys(eval_set: str) -> list[tuple[str, int]]:
     return [(f"{key}.{level}", target) for key, target in images for level in levels]
 
 
-@pytest.fixture(scope="session")
-def prediction_files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Files of 3 training sets, 3 seeds and 3 evaluation sets, one of them of corruptions."""
-    folder = tmp_path_factory.mktemp("predictions")
-    rng = np.random.default_rng(0)
+def _predict(
+    folder: Path, rng: np.random.Generator, sets: dict[str, float], skills: dict[str, float]
+) -> list[Path]:
+    """Write predictions of 3 seeds of training sets by their skill, on sets by their shift."""
     paths = []
-    for eval_set, shift in (("toy-val", 0.0), ("toy-r", -0.8), ("toy-c", -0.4)):
+    for eval_set, shift in sets.items():
         samples = _keys(eval_set)
         targets = np.array([target for _, target in samples])
-        for training_set, skill in SKILL.items():
+        for training_set, skill in skills.items():
             for seed in range(3):
                 logits = rng.normal(size=(len(samples), len(CLASS_IDS)))
                 logits[np.arange(len(samples)), targets] += skill + shift
@@ -61,6 +64,27 @@ def prediction_files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture(scope="session")
+def prediction_files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Files of 3 training sets, 3 seeds and 3 evaluation sets, one of them of corruptions."""
+    folder = tmp_path_factory.mktemp("predictions")
+    return _predict(folder, np.random.default_rng(0), SHIFTS, SKILL)
+
+
+@pytest.fixture(scope="session")
+def calibration_files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Files of the same training sets and seeds on a calibration set."""
+    folder = tmp_path_factory.mktemp("calibration")
+    return _predict(folder, np.random.default_rng(1), {"toy-calibration": 0.0}, SKILL)
+
+
+@pytest.fixture(scope="session")
+def control_files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Files of training sets of fewer real images."""
+    folder = tmp_path_factory.mktemp("controls")
+    return _predict(folder, np.random.default_rng(2), SHIFTS, CONTROLS)
+
+
+@pytest.fixture(scope="session")
 def scores_csv(prediction_files: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The scores of the predictions."""
     path = tmp_path_factory.mktemp("scores") / "scores.csv"
@@ -70,6 +94,41 @@ def scores_csv(prediction_files: list[Path], tmp_path_factory: pytest.TempPathFa
         ["--predictions", *files, "--comparisons", pairs, "--draws", "200", "--output", str(path)]
     )
     return path
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What measure_robustness wrote of the predictions, and what it was told.
+
+    Attributes:
+        settings: JSON of its settings.
+        scores: Its rows.
+        lines: Its lines.
+    """
+
+    settings: str
+    scores: Path
+    lines: Path
+
+
+@pytest.fixture(scope="session")
+def measured(
+    prediction_files: list[Path],
+    control_files: list[Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Measured:
+    """Robustness, with a line through three controls."""
+    folder = tmp_path_factory.mktemp("robustness")
+    controls = ["real", *CONTROLS]
+    settings = {"in_distribution": "toy-val", "clean": {}, "published": {"toy-r": "imagenet-r"},
+                "controls": controls, "alexnet": False}  # fmt: skip
+    made = Measured(json.dumps(settings), folder / "robustness.csv", folder / "lines.csv")
+    files = [str(file) for file in (*prediction_files, *control_files)]
+    measure_robustness(
+        ["--predictions", *files, "--settings", made.settings, "--draws", "200",
+         "--output", str(made.scores), "--lines", str(made.lines)]
+    )  # fmt: skip
+    return made
 
 
 @pytest.fixture(scope="session")

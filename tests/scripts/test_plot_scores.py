@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,10 +12,11 @@ PNG = b"\x89PNG"
 
 @pytest.mark.parametrize("scale", ["linear", "logit"])
 def test_robustness_is_drawn_as_png_and_svg(
-    scale: str, scores_csv: Path, settings_json: str, tmp_path: Path
+    scale: str, scores_csv: Path, settings_json: str, measured: Any, tmp_path: Path
 ) -> None:
     png, svg = tmp_path / "robustness.png", tmp_path / "robustness.svg"
     plot_robustness(["--scores", str(scores_csv), "--config-json", settings_json,
+                     "--lines", str(measured.lines), "--settings", measured.settings,
                      "--scale", scale, "--output", str(png), str(svg)])  # fmt: skip
     assert png.read_bytes()[:4] == PNG
     assert "<svg" in svg.read_text(encoding="utf-8")

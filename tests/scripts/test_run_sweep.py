@@ -41,6 +41,7 @@ class FakeSnakemake:
                 )
                 for training_set in config["training_sets"]
                 for eval_set in config["eval_sets"]
+                if eval_set != config["report"]["calibration_set"]
             ]
             write_scores(folder / "results" / "scores.csv", rows)
         return 0

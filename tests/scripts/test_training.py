@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,12 @@ from capsynth.configuration import complete_recipe
 from capsynth.distributed import Processes
 from capsynth.errors import CapsynthError
 from capsynth.files import dump_json, read_json
+from capsynth.fingerprints import files_digest, fingerprint
 from capsynth.predictions import read_predictions
-from capsynth.recipes import NORMALISATIONS, Recipe
+from capsynth.privacy import references
+from capsynth.recipes import NEUTRAL, NORMALISATIONS, Recipe
 from capsynth.settings import settings_from_json
+from capsynth.shards import ShardRecord
 
 CLASS_IDS = ["bat", "car", "dog"]
 # 9 images in steps of 4: the last step of an epoch has one image.
@@ -382,3 +386,122 @@ def test_torchrun_trains_and_ends_with_the_process_that_fails(
         assert (done.returncode == 0) is works, done.stderr[-3000:]
         assert checkpoint.exists() is works
         assert ("ends inside" in done.stderr) is not works
+
+
+# ---- reference models: halves -------------------------------------------------------------------
+
+
+def train_half(shards: Path, checkpoint: Path, half: int, **values: Any) -> dict[str, Any]:
+    line = command(shards, checkpoint, {**SMALL, **values})
+    place = line.index("--seed")
+    line[place : place + 2] = ["--half", str(half)]
+    train_classifier.main(line)
+    history: dict[str, Any] = read_json(checkpoint.with_suffix(".json"))
+    return history
+
+
+def test_halves_of_a_pair_share_the_images_and_make_the_steps_of_all(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = read_json(train(shards, tmp_path / "all.safetensors").with_suffix(".json"))
+    seen: dict[int, set[str]] = {}
+    learn = training.Learner.learn
+    for half in range(4):
+        keys = seen.setdefault(half, set())
+
+        def noted(self: Any, batch: Any, *rest: Any, keys: set[str] = keys) -> torch.Tensor:
+            keys.update(batch[2])
+            return learn(self, batch, *rest)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(training.Learner, "learn", noted)
+            history = train_half(shards, tmp_path / f"half{half}.safetensors", half)
+        assert history["steps"] == whole["steps"] == 2 * STEPS
+        assert history["images"] == len(seen[half])
+        assert (history["half"], history["seed"]) == (half, references.reference_seed(half))
+    every = {
+        f"{class_id}_{20 * i + n:06d}" for i, class_id in enumerate(CLASS_IDS) for n in range(3)
+    }
+    for first, second in ((0, 1), (2, 3)):
+        assert seen[first] | seen[second] == every
+        assert not seen[first] & seen[second]
+    assert seen[0] not in (seen[2], seen[3])
+
+
+def test_a_synthetic_image_is_in_the_half_of_its_source() -> None:
+    names = ("key", "class_id", "class_index", "index", "status", "fingerprint", "source_key")
+    real, drawn, alone = (
+        ShardRecord(**dict(zip(names, (key, "bat", 0, 0, "ok", "f", source), strict=True)))
+        for key, source in (("a", None), ("b", "a"), ("b", None))
+    )
+    assert references.reference_key(drawn) == references.reference_key(real) == "a"
+    assert references.reference_key(alone) == "b"
+
+
+def test_a_training_on_all_images_says_nothing_of_halves(shards: Path, tmp_path: Path) -> None:
+    checkpoint = train(shards, tmp_path / "all.safetensors")
+    history = read_json(checkpoint.with_suffix(".json"))
+    assert set(history) == {
+        *("checkpoint_sha256", "epochs", "fingerprint", "images", "seed", "steps"),
+    }
+    # What the fingerprint was before there were halves.
+    recipe = settings_from_json(Recipe, dump_json(complete_recipe(SMALL)))
+    values = {k: v for k, v in asdict(recipe).items() if k not in NEUTRAL}
+    manifests = [shards / f"{class_id}-0.jsonl" for class_id in CLASS_IDS]
+    marks = (values, CLASS_IDS, 0, files_digest(manifests), [1.0] * len(CLASS_IDS))
+    assert history["fingerprint"] == fingerprint(*marks)
+
+
+def test_a_half_that_was_stopped_ends_in_the_same_bytes(shards: Path, tmp_path: Path) -> None:
+    reference, checkpoint = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    train_half(shards, reference, 1)
+    learn, made = training.Learner.learn, 0
+
+    def limited(*args: Any) -> torch.Tensor:
+        nonlocal made
+        if made == 3:
+            raise Stopped
+        made += 1
+        return learn(*args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training.Learner, "learn", limited)
+        with pytest.raises(Stopped):
+            train_half(shards, checkpoint, 1)
+    train_half(shards, checkpoint, 1)
+    assert checkpoint.read_bytes() == reference.read_bytes()
+
+
+def test_a_training_is_of_a_seed_or_of_a_half(shards: Path, tmp_path: Path) -> None:
+    line = command(shards, tmp_path / "a.safetensors", SMALL)
+    with pytest.raises(SystemExit):
+        train_classifier.main([*line, "--half", "0"])
+
+
+# ---- several shards at once ---------------------------------------------------------------------
+
+
+def test_predictions_of_several_shards_are_those_of_each(shards: Path, tmp_path: Path) -> None:
+    checkpoint = train(shards, tmp_path / "all.safetensors")
+
+    def answers(class_ids: list[str]) -> Any:
+        output = tmp_path / f"{'-'.join(class_ids)}.parquet"
+        tars = [str(shards / f"{class_id}-0.tar") for class_id in class_ids]
+        words = tmp_path / "words.txt"
+        manifests = [tar.replace(".tar", ".jsonl") for tar in tars]
+        words.write_text("\n".join(["--tar", *tars, "--manifest", *manifests]) + "\n")
+        name = {"dataset": "d", "training_set": "t", "recipe": "r", "seed": 0, "eval_set": "real"}
+        evaluate_classifier.main(
+            [
+                *("--name", dump_json(name), "--checkpoint", str(checkpoint), f"@{words}"),
+                *("--threads", "1", "--output", str(output)),
+            ]
+        )
+        return read_predictions(output)
+
+    together, alone = answers(CLASS_IDS), [answers([class_id]) for class_id in CLASS_IDS]
+    assert together.keys.tolist() == [key for one in alone for key in one.keys.tolist()]
+    np.testing.assert_allclose(
+        together.probabilities, np.concatenate([a.probabilities for a in alone]), atol=1e-6
+    )
+    assert together.target.tolist() == [0] * 3 + [1] * 3 + [2] * 3

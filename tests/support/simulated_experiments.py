@@ -139,6 +139,25 @@ def rates(world: World, repetitions: int, draws: int = 1000, seed: int = 0) -> R
     return Rates(*found.mean(axis=0).tolist())
 
 
+def rejections(world: World, repetitions: int, draws: int = 1000, seed: int = 0) -> float:
+    """Return how often the p value of a - b is at most 0.05, in many experiments at once."""
+    n = world.classes * world.images
+    classes = np.repeat(np.arange(world.classes), world.images).astype(str).tolist()
+    design = statistics.image_design(classes, [str(i) for i in range(n)])
+    weights = np.concatenate(list(statistics.image_weights(design, draws, seed))) / n
+    df = statistics.image_df(design, np.arange(n))
+    rng = np.random.default_rng(seed)
+    rejected = 0
+    for start in range(0, repetitions, 100):
+        # Experiments take the place of metrics: (units, experiments, images).
+        answers = [world.answers(rng) for _ in range(min(100, repetitions - start))]
+        right = np.stack([one.mean(axis=1 if world.generations == 1 else 2) for one in answers], 2)
+        gains = right[0] - right[1]
+        found = statistics.estimate(gains.mean(axis=2), np.moveaxis(gains @ weights.T, 2, 1), df)
+        rejected += int((found.p_value <= 0.05).sum())
+    return rejected / repetitions
+
+
 def idealised_rates(share: float, seeds: int, repetitions: int, seed: int = 0) -> dict[str, float]:
     """Return how often 95 % intervals cover a mean whose variance from images is known.
 

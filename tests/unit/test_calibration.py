@@ -202,3 +202,24 @@ def test_a_fit_without_a_minimum_ends_at_a_bound() -> None:
 def test_no_held_out_sample_is_refused() -> None:
     with pytest.raises(CapsynthError, match="hold out"):
         calibration.fit_temperature(np.ones((0, 2)), np.ones(0, dtype=int))
+
+
+def test_a_refit_is_close_to_a_fit_to_the_drawn_samples_and_exact_without_a_draw() -> None:
+    probabilities, target = random_run(7, n=400)
+    temperature = calibration.fit_temperature(probabilities, target)
+    draws = np.random.default_rng(0).multinomial(400, np.full(400, 1 / 400), size=40)
+    found = calibration.refit_temperature(probabilities, target, temperature, draws)
+    drawn = [np.repeat(np.arange(400), counts) for counts in draws]
+    exact = [calibration.fit_temperature(probabilities[rows], target[rows]) for rows in drawn]
+    assert np.corrcoef(found, exact)[0, 1] > 0.99
+    assert found.std() == pytest.approx(np.std(exact), rel=0.1)
+    alone = calibration.refit_temperature(probabilities, target, temperature, np.ones((1, 400)))
+    assert alone[0] == pytest.approx(temperature, rel=1e-6)
+
+
+def test_a_fit_at_an_end_of_the_temperatures_stays_there() -> None:
+    probabilities, _ = random_run(8)
+    target = probabilities.argmax(axis=1)
+    coldest = calibration.fit_temperature(probabilities, target)
+    found = calibration.refit_temperature(probabilities, target, coldest, np.ones((2, len(target))))
+    assert found.tolist() == [coldest, coldest] == [calibration.TEMPERATURES[0]] * 2

@@ -25,6 +25,7 @@ from capsynth.errors import CapsynthError
 from capsynth.files import dump_json
 from capsynth.prompting import CLASSLESS_POLICIES, STRATEGIES, templates_of
 from capsynth.recipes import PRESETS
+from capsynth.robustness import PUBLISHED_LINES
 from capsynth.schema import SCHEMA_PATH, load_schema
 from capsynth.schema_messages import as_yaml_number
 
@@ -47,6 +48,14 @@ def default_config() -> dict[str, Any]:
 
 def seeded_config() -> dict[str, Any]:
     config = with_change(default_config(), "eval_sets/openmoji-v2/seed", 5)
+    config["variants"]["twin"] = {**config["variants"]["caption"], "seed": 2}
+    config["privacy"] = {
+        "training_sets": ["real", "caption"],
+        "reference_models": 8,
+        "reference_training_sets": ["caption"],
+        "twins": {"caption": "twin"},
+        "leakage": ["caption"],
+    }
     return with_change(config, "eval_sets/openmoji-v2/context_bias", 0.25)
 
 
@@ -229,6 +238,9 @@ def test_the_schema_knows_the_names_that_the_library_knows() -> None:
     assert definitions["dataset"]["properties"]["source"]["enum"] == eval_set["source"]["enum"]
     drawn = definitions["eval_set"]["allOf"][0]["then"]["properties"]
     assert {*drawn["split"]["enum"], "train"} - {None} == set(SPLITS)
+    published = definitions["report"]["properties"]["robustness"]["properties"]["published"]
+    lines = {outside for _, outside in PUBLISHED_LINES}
+    assert set(published["additionalProperties"]["enum"]) == lines
     severity = eval_set["severities"]["items"]
     assert (severity["minimum"], severity["maximum"]) == (min(SEVERITIES), max(SEVERITIES))
     classes = definitions["dataset"]["allOf"][0]["then"]["properties"]["classes"]
@@ -446,24 +458,25 @@ def test_yaml_anchors_are_independent_copies() -> None:
     config |= yaml.safe_load(
         "variants:\n"
         "  many: &base { strategy: class-name, generator: sd, images_per_class: 10 }\n"
-        "  again: *base\n"
+        "  many-again: *base\n"
         "  other: { <<: *base, seed: 3 }\n"
         "  told: { strategy: caption, captioner: blip, generator: sd }\n"
     )
-    assert config["variants"]["many"] is config["variants"]["again"]
+    assert config["variants"]["many"] is config["variants"]["many-again"]
     variants = complete(config)["variants"]
-    assert variants["many"] == variants["again"]
-    assert variants["many"] is not variants["again"]
+    assert variants["many"] == variants["many-again"]
+    assert variants["many"] is not variants["many-again"]
     assert variants["other"] == {**variants["many"], "seed": 3}
 
 
 def test_what_nothing_uses_is_told() -> None:
     config = with_change(folder_config(), "generators/old", {"model": "x"})
     config["training_sets"] = {"all": {"real": 1}, "half+told": {"variants": ["told"]}}
-    config["report"]["comparisons"] = []
+    config["report"] |= {"comparisons": [], "generation_replicates": []}
     assert [line.split(" ")[0] for line in unused(complete(config))] == [
         "generators.old",
         "variants.many",
+        "variants.many-again",
         "variants.retold",
     ]
 
@@ -503,7 +516,7 @@ MISTAKES: dict[str, tuple[Change, str, str]] = {
     "key that resembles none": (
         setting("report/zzz", 1),
         "report.zzz is not a key",
-        "known keys: in_distribution, comparisons, draws",
+        "known keys: in_distribution, comparisons, calibration_set",
     ),
     "unknown strategy": (
         setting("variants/caption/strategy", "captoin"),
@@ -626,6 +639,31 @@ MISTAKES: dict[str, tuple[Change, str, str]] = {
         "training_seeds: 4 is listed twice",
         "remove one",
     ),
+    "attack on an unknown set": (
+        setting("privacy", {"training_sets": ["captions"]}),
+        "privacy.training_sets[0]: 'captions' is not one of the training_sets",
+        "did you mean 'caption'?",
+    ),
+    "odd number of reference models": (
+        setting("privacy", {"reference_models": 3}),
+        "privacy.reference_models: 3",
+        "2",
+    ),
+    "twin that is another variant": (
+        setting("privacy", {"twins": {"caption": "caption-only"}}),
+        "privacy.twins.caption: 'caption-only' must differ from it in its seed and in nothing else",
+        "change it",
+    ),
+    "twin of itself": (
+        setting("privacy", {"twins": {"caption": "caption"}}),
+        "privacy.twins.caption: 'caption' must differ from it in its seed",
+        "remove it",
+    ),
+    "leakage of images without a source": (
+        setting("privacy", {"leakage": ["class-name"]}),
+        "privacy.leakage[0]: the images of 'class-name' descend from no real image",
+        "remove it",
+    ),
     "three in a comparison": (
         setting("report/comparisons", [["real", "caption", "class-name"]]),
         "report.comparisons[0]: has 3 entries",
@@ -640,6 +678,36 @@ MISTAKES: dict[str, tuple[Change, str, str]] = {
         setting("report/comparisons", [["real", "captions"]]),
         "report.comparisons[0][1]: 'captions' is not one of the training_sets",
         "did you mean 'caption'?",
+    ),
+    "calibration set in distribution": (
+        setting("report/calibration_set", "openmoji-val"),
+        "report.calibration_set: 'openmoji-val' is report.in_distribution",
+        "name another set",
+    ),
+    "calibration set of corruptions": (
+        setting("report/calibration_set", "openmoji-c"),
+        "report.calibration_set: 'openmoji-c' has corruptions",
+        "name a set of plain images",
+    ),
+    "unknown calibration set": (
+        setting("report/calibration_set", "openmoji-calibrate"),
+        "report.calibration_set: 'openmoji-calibrate' is not one of the eval_sets",
+        "did you mean 'openmoji-calibration'?",
+    ),
+    "unknown clean set": (
+        setting("report/robustness", {"clean": {"openmoji-r": "openmoji-vall"}}),
+        "report.robustness.clean.openmoji-r: 'openmoji-vall' is not one of the eval_sets",
+        "did you mean 'openmoji-val'?",
+    ),
+    "unknown published line": (
+        setting("report/robustness", {"published": {"openmoji-r": "imagenet-rr"}}),
+        "report.robustness.published.openmoji-r: 'imagenet-rr' is not known",
+        "did you mean 'imagenet-r'?",
+    ),
+    "replicates that differ in more than a seed": (
+        setting("report/generation_replicates", [["caption", "caption-only"]]),
+        "report.generation_replicates[0]: 'caption-only' and 'caption' differ in",
+        "name training sets that do not",
     ),
     "unknown evaluation set": (
         setting("report/in_distribution", "openmoji-vall"),

@@ -20,7 +20,6 @@ from capsynth.fidelity import (
     Manifolds,
     caveats,
     compare,
-    compare_classes,
     frechet_distance,
     manifolds,
     standard_errors,
@@ -283,19 +282,7 @@ def test_an_image_without_direction_is_refused() -> None:
         vendi_score(np.zeros((3, 4)))
 
 
-# ---- classes, spread, caveats -------------------------------------------------------------------
-
-
-def test_classes_are_compared_by_themselves_and_none_is_left_out() -> None:
-    real, synthetic = normal(0, 30, 4), normal(1, 24, 4)
-    real_ids = np.array(["cat"] * 20 + ["dog"] * 10)
-    synthetic_ids = np.array(["cat"] * 12 + ["fox"] * 12)
-    table = compare_classes(real, real_ids, synthetic, synthetic_ids)
-    assert list(table) == ["cat", "dog", "fox"]
-    assert table["cat"] == compare(real[:20], synthetic[:12])
-    assert (table["dog"].real, table["dog"].synthetic) == (10, 0)
-    assert table["dog"].vendi_real == vendi_score(real[20:])
-    assert np.isnan([table["dog"].frechet_distance, table["fox"].coverage]).all()
+# ---- spread, caveats ---------------------------------------------------------------------------
 
 
 @pytest.mark.slow

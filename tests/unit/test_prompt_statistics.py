@@ -17,9 +17,6 @@ from capsynth.classes import ClassInfo
 from capsynth.errors import CapsynthError
 from capsynth.files import write_json_lines
 from capsynth.prompt_statistics import (
-    Share,
-    disagreement,
-    disagreement_by_class,
     expected_kinds,
     read_prompts,
 )
@@ -162,31 +159,3 @@ def test_files_that_are_no_prompts_are_refused(tmp_path: Path) -> None:
     write_json_lines(tmp_path / "p.jsonl", [{"key": "k"}])
     with pytest.raises(CapsynthError, match=r"p\.jsonl:1: .* write the prompts anew"):
         list(read_prompts([tmp_path / "p.jsonl"]))
-
-
-# ---- ambiguity ----------------------------------------------------------------------------------
-
-
-@given(st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_the_interval_of_disagreement_is_wilsons(pair: tuple[int, int]) -> None:
-    wrong, n = pair
-    made = disagreement(np.zeros(n, dtype=int), np.arange(n) < wrong)
-    expected = scipy.stats.binomtest(wrong, n).proportion_ci(0.95, method="wilson")
-    assert made.value == wrong / n
-    assert (made.low, made.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
-
-
-def test_disagreement_is_given_for_every_class() -> None:
-    targets, predictions = np.array([0, 0, 0, 0, 2, 2]), np.array([0, 2, 1, 0, 2, 2])
-    made = disagreement_by_class(["bat", "cat", "dog"], targets, predictions)
-    assert list(made) == ["bat", "cat", "dog"]
-    assert (made["bat"].value, made["bat"].n) == (0.5, 4)
-    assert (made["dog"].value, made["dog"].low) == (0, 0)
-    assert made["cat"].n == 0
-    assert np.isnan(made["cat"].value)
-    assert disagreement(targets, predictions) == Share(pytest.approx(1 / 3), *made_bounds(), n=6)
-
-
-def made_bounds() -> tuple[Any, Any]:
-    expected = scipy.stats.binomtest(2, 6).proportion_ci(0.95, method="wilson")
-    return pytest.approx(expected.low), pytest.approx(expected.high)

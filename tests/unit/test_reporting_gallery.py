@@ -9,6 +9,8 @@ from PIL import Image
 from capsynth.errors import CapsynthError
 from capsynth.files import write_json_lines
 from capsynth.reporting import gallery
+from capsynth.reporting.browsing import Filter, Row, browsing_page, data_uri
+from capsynth.reporting.scores import Score
 from capsynth.shards import Sample, ShardRecord, encode_image, write_shard
 
 HOSTILE = '"><script>alert(1)</script>\u202e<img src=x onerror=alert(2)>'
@@ -142,7 +144,8 @@ def test_captions_that_carry_markup_are_shown_as_text(tmp_path: Path) -> None:
 def test_large_images_are_scaled_down(tmp_path: Path) -> None:
     files = write_images(tmp_path, "green", [0], side=600)
     (picture,) = gallery.read_pictures([files], 1).values()
-    uri = gallery.data_uri(picture)
+    assert picture.image
+    uri = data_uri(picture.image, "png", gallery.LONGEST_SIDE)
     with Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) as image:
         assert image.size == (192, 192)
 
@@ -170,3 +173,43 @@ def test_an_unknown_ambiguous_class_or_variant_is_refused(tmp_path: Path) -> Non
     wrong = gallery.GalleryInputs((files,), (), {"v": (files,)}, ("w",))
     with pytest.raises(CapsynthError, match="unknown variant in --columns 'w'"):
         gallery.make_gallery(wrong, 3, tmp_path / "x.html")
+
+
+def test_classes_have_their_gain_and_sort_by_it(tmp_path: Path) -> None:
+    gain = gallery.GalleryGain("a", "b", "val", "tiny")
+    scores = [
+        Score("toy", "a - b", "tiny", None, "val", "top1/bat", -0.125, -0.2, 0.0, 8),
+        Score("toy", "a - b", "tiny", None, "other", "top1/bat", 0.5, 0.2, 0.8, 8),
+        Score("toy", "a - b", "large", None, "val", "top1/bat", 0.5, 0.2, 0.8, 8),
+        Score("toy", "a", "tiny", None, "val", "top1/bat", 0.5, 0.2, 0.8, 8),
+        Score("toy", "a - b", "tiny", None, "val", "top1", 0.5, 0.2, 0.8, 8),
+    ]
+    assert gallery.class_gains(scores, gain) == {"bat": -0.125}
+    inputs = gallery.GalleryInputs(
+        (write_images(tmp_path, "red", [0]),), (write_captions(tmp_path / "c.jsonl", 1),), {}, ()
+    )
+    gallery.make_gallery(inputs, 1, tmp_path / "gallery.html", gain, scores)
+    text = (tmp_path / "gallery.html").read_text(encoding="utf-8")
+    assert 'data-gain="-0.125000"' in text
+    assert "\N{MINUS SIGN}12.5 points" in text
+    assert "biggest loss first" in text
+    assert "top-1 accuracy of a less b on val" in text
+
+
+def test_a_gallery_without_a_comparison_offers_no_order(tmp_path: Path) -> None:
+    make_page(tmp_path)
+    text = (tmp_path / "gallery.html").read_text(encoding="utf-8")
+    assert "<select data-sorts" not in text
+    assert "points" not in text
+
+
+def test_many_classes_are_filtered_by_a_list(tmp_path: Path) -> None:
+    values = [HOSTILE, *(f"class-{i}" for i in range(30))]
+    rows = [Row({"class": value}, "<td></td>") for value in values]
+    for most, tag in ((24, "button"), (25, "option")):
+        text = browsing_page(
+            "t", "n", heads=[], rows=rows, filters=[Filter("class", "all", values[:most])],
+            sorts=[], searched="x",
+        )  # fmt: skip
+        assert Page(text).tags.count(tag) == most + 1
+        assert Page(text).tags.count("script") == 1

@@ -38,8 +38,9 @@ def evals(
 
 
 def without_report(jobs: set[str]) -> set[str]:
-    """Leave out the jobs that make tables and figures: they follow from any new score."""
-    return {job for job in jobs if not job.startswith(("make_tables", "plot_", "collect_scores"))}
+    """Leave out the jobs that measure, and make tables and figures: they follow from any change."""
+    follows = ("collect_", "compare_", "extract_features", "judge_images")
+    return {job for job in jobs if not job.startswith((*follows, "make_", "measure_", "plot_"))}
 
 
 def changed(experiment: Any, **changes: Any) -> dict[str, Any]:
@@ -177,8 +178,19 @@ def check_only_these_were_written(
     )
     of_report = (
         "results/benchmarks/",
+        "results/calibration.csv",
+        "results/reliability.csv",
+        "results/robustness.csv",
+        "results/robustness-lines.csv",
+        "results/costs.csv",
+        "results/features/tiny/openmoji/images/caption/bat-0.parquet",
+        "results/features/tiny/openmoji/real/bat-0.parquet",
+        "results/fidelity.csv",
+        "results/openmoji/judgements/",
+        "results/prompts.csv",
         "results/report/",
         "results/scores.csv",
+        "results/confusions.csv",
         "results/provenance/",
     )
     rest = {path for path in written if not path.startswith((*of_runs, *of_report))}

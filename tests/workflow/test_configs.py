@@ -62,6 +62,12 @@ def expected(config: dict[str, Any]) -> Counter[str]:
     entries = [config["dataset"], *config["eval_sets"].values()]
     downloads = [entry.get("download", []) for entry in entries]
     names = {n for d in downloads for n in ([d] if isinstance(d, str) else d)}
+    mixes = config["training_sets"].values()
+    used_variants = {name for mix in mixes for name in mix.get("variants", [])}
+    with_captions = {v for v in used_variants if "captioner" in config["variants"][v]}
+    leaking = config.get("privacy", {}).get("leakage", with_captions)
+    alone = [mix for mix in mixes if mix.get("real") == 1 and not mix.get("variants")][:1]
+    judges = [*itertools.product(alone, config["recipes"], config["training_seeds"])]
     runs = len(config["training_sets"]) * len(config["recipes"]) * len(config["training_seeds"])
     return Counter(
         {
@@ -73,6 +79,10 @@ def expected(config: dict[str, Any]) -> Counter[str]:
             "pack_eval_set": len(config["eval_sets"]),
             "train_classifier": runs,
             "evaluate_classifier": runs * len(config["eval_sets"]),
+            "score_members": runs,
+            "attack_membership": len(config["training_sets"]) * len(config["recipes"]),
+            "measure_leakage": int(bool(leaking)),
+            "judge_images": len(judges) * len(used_variants),
             "collect_scores": 1,
             "download_model": len(models),
             "download_data": len(names),
@@ -95,7 +105,11 @@ def test_a_run_has_exactly_the_jobs_that_its_configuration_asks_for(
     wanted = expected(config)
     assert {rule: jobs[rule] for rule in wanted} == dict(wanted)
     report = {"make_tables", "plot_robustness", "plot_class_gains", "plot_gallery"}
-    assert set(jobs) - set(wanted) - report <= {"plot_senses", "plot_stage_times", "all"}
+    report |= {"compare_confusions", "make_confusion_table", "plot_confusions", "plot_examples"}
+    report |= {"collect_privacy", "make_privacy_table", "make_leakage_table", "plot_roc"}
+    report |= {"measure_prompts", "make_prompt_tables", "measure_costs", "make_cost_tables"}
+    others = {rule for rule in set(jobs) - set(wanted) - report if rule != "all"}
+    assert all(rule.startswith(("plot_", "make_", "measure_")) for rule in others)
 
 
 @pytest.mark.slow

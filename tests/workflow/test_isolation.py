@@ -20,8 +20,11 @@ pytestmark = [
 ]
 
 NO_HOME = "/nonexistent/home"
-# Times, and what is named after them; the figure of times is drawn from them.
-OF_THE_RUN = ("benchmarks/", "provenance/", "report/stage-times.")
+# Times, and what is named after them; costs are summed up and drawn from them.
+OF_THE_RUN = (
+    *("benchmarks/", "provenance/", "costs.csv", ".arguments/costs.txt"),
+    *("report/stage-times.", "report/tables/cost"),
+)
 PROBE = """\
 import os, socket, sys
 secret, port = sys.argv[1:]

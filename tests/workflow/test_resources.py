@@ -43,7 +43,8 @@ def write_weights(path: Path, size: int) -> None:
 def test_rules_that_compute_ask_for_gpus_and_no_others(tiny: tuple[Path, Any]) -> None:
     folder, config = tiny
     gpus = {rule: need["gpu"] for rule, need in needs(folder).items() if "gpu" in need}
-    one = dict.fromkeys(("caption_images", "generate_images", "evaluate_classifier"), 1)
+    drawing = ("caption_images", "generate_images")
+    one = dict.fromkeys((*drawing, "evaluate_classifier", "judge_images", "extract_features"), 1)
     assert gpus == {**one, "train_classifier": 1}
     config["recipes"]["tiny"]["gpus"] = 4
     (folder / "config.yaml").write_text(yaml.safe_dump(config))

@@ -54,10 +54,17 @@ CHANGES: dict[str, list[Any]] = {
     "recipes.*.crop_ratio": [[0.6, 1.5]],
     "recipes.*.milestones": [[10, 20]],
     "recipes.*.base": ["vit-b16"],
+    "privacy.twins.*": ["third"],
     "report.in_distribution": ["photos-c"],
     "report.comparisons": [[["many", "some"]]],
+    "report.fidelity.extractors": [[]],
+    "report.calibration_set": ["photos-hub"],
+    "report.robustness.clean.*": ["photos-val"],
+    "report.generation_replicates": [[["many-again", "many"]]],
     "report.gallery.variants": [["many", "told"]],
     "report.gallery.ambiguous": [["Tench_2"]],
+    "export.variants": [["many"]],
+    "export.license": ["cc-by-4.0"],
 }
 
 
@@ -135,8 +142,18 @@ class Bases:
         contrast = {"source": "folder", "path": "photos/val", "corruptions": ["contrast"]}
         folders["eval_sets"]["photos-contrast"] = contrast
         folders["training_seeds"] = [0]
+        folders["training_sets"]["retold"] = {"variants": ["retold"]}
         folders["report"]["gallery"]["variants"] = ["told", "many"]
         embedded = yaml.safe_load((ROOT / "tests/configs/tiny.yaml").read_text())
+        for seed, name in enumerate(("twin", "third"), start=2):
+            embedded["variants"][name] = {**embedded["variants"]["caption"], "seed": seed}
+        embedded["privacy"] = {
+            "training_sets": ["class-name", "real+caption"],
+            "reference_models": 2,
+            "reference_training_sets": ["class-name", "real+caption"],
+            "twins": {"caption": "twin"},
+            "leakage": ["caption"],
+        }
         tars = copy.deepcopy(folders)
         tars["dataset"].update(source="webdataset", download="photos-tars", label_key="label")
         del tars["dataset"]["path"]
@@ -151,7 +168,7 @@ class Bases:
     def plan(self, config: dict[str, Any]) -> set[PlannedJob]:
         path = self.folder / "changed.yaml"
         path.write_text(yaml.safe_dump(config, sort_keys=False))
-        return plan(self.folder, path, targets=("all", "features"))
+        return plan(self.folder, path, targets=("all", "features", "export"))
 
     def changed_by(self, key: Key) -> list[str]:
         """Return the rules whose jobs another value of a key changes; [] if there is none."""

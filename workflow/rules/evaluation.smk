@@ -27,8 +27,9 @@ rule evaluate_classifier:
     params:
         name=run_name,
         classes=eval_mask_flags,
+        images=lambda wildcards, input: flags(tar=input.tar, manifest=input.manifest),
     shell:
         f"{RUN}/evaluate_classifier.py"
         " --name {params.name:q}"
-        " --checkpoint {input.checkpoint:q} --tar {input.tar:q} --manifest {input.manifest:q}"
+        " --checkpoint {input.checkpoint:q} {params.images}"
         " {params.classes} --threads {threads} --output {output.predictions:q} 2> {log:q}"

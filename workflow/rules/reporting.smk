@@ -37,19 +37,19 @@ rule make_tables:
             "results/report/tables/main.html",
             caption="../report/main_table.rst",
             category="1. Accuracy",
-            labels={"what": "main table"},
+            labels={"what": "main table", "kind": "table"},
         ),
         comparisons=report(
             "results/report/tables/comparisons.html",
             caption="../report/comparisons.rst",
             category="1. Accuracy",
-            labels={"what": "comparisons"},
+            labels={"what": "comparisons", "kind": "table"},
         ),
         per_class=report(
             "results/report/tables/per-class.html",
             caption="../report/per_class.rst",
             category="1. Accuracy",
-            labels={"what": "per class"},
+            labels={"what": "per class", "kind": "table"},
         ),
         papers=expand("results/report/tables/{table}.{format}", table=TABLES, format=FORMATS),
     log:
@@ -66,33 +66,6 @@ rule make_tables:
         " --config-json {params.settings:q} --output-dir results/report/tables 2> {log:q}"
 
 
-rule plot_robustness:
-    """Plot accuracy out of distribution against accuracy in distribution."""
-    input:
-        **code("plot_robustness"),
-        scores="results/scores.csv",
-    output:
-        png=report(
-            "results/report/robustness.png",
-            caption="../report/robustness.rst",
-            category="2. Robustness",
-            labels={"what": "out of against in distribution"},
-        ),
-        svg="results/report/robustness.svg",
-    log:
-        "logs/plot_robustness.log",
-    benchmark:
-        "results/benchmarks/plot_robustness.tsv"
-    conda:
-        "../../envs/report.yaml"
-    params:
-        settings=report_settings,
-    shell:
-        f"{RUN}/plot_robustness.py"
-        " --scores {input.scores:q}"
-        " --config-json {params.settings:q} --output {output.png:q} {output.svg:q} 2> {log:q}"
-
-
 rule plot_class_gains:
     """Plot the difference of two training sets in every class."""
     input:
@@ -104,7 +77,8 @@ rule plot_class_gains:
             caption="../report/class_gains.rst",
             category="1. Accuracy",
             labels=lambda wildcards: {
-                "what": "gains per class, {} - {}".format(*COMPARISONS[int(wildcards.comparison)])
+                "what": f"gains per class, {comparison_name(wildcards)}",
+                "kind": "figure",
             },
         ),
         svg="results/report/class-gains-{comparison}.svg",
@@ -143,13 +117,14 @@ rule plot_gallery:
             variant=GALLERY["variants"],
             shard=GALLERY_SHARDS,
         ),
+        scores=GALLERY_SCORES,
         arguments=gallery_arguments,
     output:
         page=report(
             "results/report/gallery.html",
             caption="../report/gallery.rst",
-            category="3. Images",
-            labels={"what": "gallery"},
+            category="6. Images",
+            labels={"what": "gallery", "kind": "page"},
         ),
     log:
         "logs/plot_gallery.log",
@@ -171,8 +146,8 @@ use rule plot_gallery as plot_senses with:
         strip=report(
             "results/report/senses.png",
             caption="../report/senses.rst",
-            category="3. Images",
-            labels={"what": "senses of ambiguous names"},
+            category="6. Images",
+            labels={"what": "senses of ambiguous names", "kind": "figure"},
         ),
     log:
         "logs/plot_senses.log",
@@ -185,6 +160,40 @@ use rule plot_gallery as plot_senses with:
         ),
 
 
+rule plot_examples:
+    """Show the evaluation images with the largest gains and losses of the first comparison."""
+    input:
+        **code("plot_examples"),
+        predictions=EXAMPLE_PREDICTIONS,
+        images=expand(
+            "results/eval_sets/{eval_set}.{suffix}",
+            eval_set=config["eval_sets"],
+            suffix=["tar", "jsonl"],
+        ),
+        arguments=examples_arguments,
+    output:
+        page=report(
+            "results/report/examples.html",
+            caption="../report/examples.rst",
+            category="6. Images",
+            labels={"what": "wins and losses", "kind": "page"},
+        ),
+    log:
+        "logs/plot_examples.log",
+    benchmark:
+        "results/benchmarks/plot_examples.tsv"
+    conda:
+        "../../envs/report.yaml"
+    resources:
+        mem_mb=grows(8000),
+        runtime=grows(60),
+    params:
+        shown=flags(images=config["report"]["examples"]),
+    shell:
+        f"{RUN}/plot_examples.py"
+        " @{input.arguments:q} {params.shown} --output {output.page:q} 2> {log:q}"
+
+
 rule plot_stage_times:
     """Plot where the time went."""
     input:
@@ -195,8 +204,8 @@ rule plot_stage_times:
         png=report(
             "results/report/stage-times.png",
             caption="../report/stage_times.rst",
-            category="4. Cost",
-            labels={"what": "time of each stage"},
+            category="7. Cost",
+            labels={"what": "time of each stage", "kind": "figure"},
         ),
         svg="results/report/stage-times.svg",
         csv="results/report/stage-times.csv",

@@ -25,8 +25,9 @@ rule train_classifier:
         launcher=training_launcher,
         recipe=training_recipe,
         sources=training_flags,
+        model=lambda wildcards: flags(seed=wildcards.seed),
     shell:
         "{params.launcher} --recipe {params.recipe:q}"
-        " --seed {wildcards.seed} --code {input.code:q} {params.sources}"
+        " {params.model} --code {input.code:q} {params.sources}"
         " --threads {threads} --checkpoint {output.checkpoint:q} --history {output.history:q}"
         " 2> {log:q}"

@@ -1,4 +1,4 @@
-"""Evaluate one classifier on one evaluation set."""
+"""Evaluate one classifier on one evaluation set, or on other images of its classes."""
 
 import argparse
 import sys
@@ -12,11 +12,11 @@ from capsynth.settings import settings_from_json
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, fromfile_prefix_chars="@")
     parser.add_argument("--name", required=True, help="JSON of evaluation.RunName")
     parser.add_argument("--checkpoint", type=Path, required=True)
-    parser.add_argument("--tar", type=Path, required=True)
-    parser.add_argument("--manifest", type=Path, required=True)
+    parser.add_argument("--tar", type=Path, nargs="+", required=True)
+    parser.add_argument("--manifest", type=Path, nargs="+", required=True, help="one a tar")
     parser.add_argument("--class-ids", nargs="+", help="that may be answered; default: all")
     parser.add_argument("--batch-size", type=int, default=100)
     parser.add_argument("--workers", type=int, default=0)
@@ -27,8 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     evaluate_classifier(
         settings_from_json(RunName, args.name),
         args.checkpoint,
-        args.tar,
-        args.manifest,
+        list(zip(args.tar, args.manifest, strict=True)),
         args.class_ids,
         args.batch_size,
         args.workers,

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from capsynth import cli
 from capsynth.reporting.figures import SCALES, plot_robustness
+from capsynth.reporting.records import read_records
+from capsynth.reporting.robustness_scores import LinePoint, RobustnessSettings
 from capsynth.reporting.scores import read_scores
 from capsynth.reporting.settings import ReportSettings
 from capsynth.settings import settings_from_json
@@ -17,11 +19,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scores", type=Path, required=True)
     parser.add_argument("--config-json", required=True, help="JSON of settings.ReportSettings")
-    parser.add_argument("--scale", choices=SCALES, default="linear")
+    parser.add_argument("--lines", type=Path, required=True)
+    parser.add_argument("--settings", required=True, help="JSON of RobustnessSettings")
+    parser.add_argument("--scale", choices=SCALES, default="logit")
     parser.add_argument("--output", type=Path, nargs="+", required=True, help=".png and .svg files")
     args = parser.parse_args(argv)
     settings = settings_from_json(ReportSettings, args.config_json)
-    plot_robustness(read_scores(args.scores), settings, args.scale, args.output)
+    measured = settings_from_json(RobustnessSettings, args.settings)
+    lines = read_records(args.lines, LinePoint, "measure_robustness")
+    scores = read_scores(args.scores)
+    plot_robustness(scores, settings, measured, lines, args.scale, args.output)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     join_scores(sweep.key, [(r.name, root / r.name / "results/scores.csv") for r in runs], scores)
     from capsynth.reporting.sweep_figure import plot_sweep, read_sweep_scores
 
-    training_sets, eval_sets = (list(runs[0].config[s]) for s in ("training_sets", "eval_sets"))
+    config = runs[0].config
+    training_sets = list(config["training_sets"])
+    fitted = config["report"].get("calibration_set")  # which is not reported
+    eval_sets = [name for name in config["eval_sets"] if name != fitted]
     plot_sweep(read_sweep_scores(scores), training_sets, eval_sets, figures)
     print(*(scores, *figures), sep="\n")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from capsynth import cli
 from capsynth.distributed import process_count
+from capsynth.privacy.references import reference_seed
 from capsynth.recipes import Recipe
 from capsynth.resuming import code_mark
 from capsynth.settings import settings_from_json
@@ -19,7 +20,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--recipe", required=True, help="JSON of recipes.Recipe")
     parser.add_argument("--class-ids", nargs="+", required=True)
-    parser.add_argument("--seed", type=int, required=True)
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--seed", type=int, help="of a training on all images")
+    which.add_argument("--half", type=int, help="number of a reference model; says its seed too")
     parser.add_argument("--folders", nargs="+", type=Path, required=True, help="of shards")
     parser.add_argument("--fractions", nargs="+", type=float, required=True, help="one a folder")
     parser.add_argument("--parts-per-class", type=int, required=True)
@@ -40,10 +43,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         recipe,
         shards,
         args.class_ids,
-        args.seed,
+        args.seed if args.half is None else reference_seed(args.half),
         args.checkpoint,
         args.history,
         code_mark(args.code),
+        args.half,
     )
 
 

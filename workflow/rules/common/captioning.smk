@@ -48,15 +48,3 @@ def rewriter_flags(wildcards):
     """The class whose captions are rewritten."""
     class_id, _ = split_shard_name(wildcards.shard)
     return flags(class_name=CLASS_NAMES[class_id])
-
-
-def caption_benchmarks(names, shard):
-    """The benchmarks of the jobs behind the captions of captioners and rewriters."""
-    rewriters = [name for name in names if name in config["rewriters"]]
-    behind = [config["rewriters"][name]["captioner"] for name in rewriters]
-    captioners = {*names, *behind} - {*rewriters}
-    root = f"results/benchmarks/{{rule}}/{DATASET}/{{name}}/{shard}.tsv"
-    return [
-        *(root.format(rule="caption_images", name=name) for name in sorted(captioners)),
-        *(root.format(rule="rewrite_captions", name=name) for name in sorted(rewriters)),
-    ]

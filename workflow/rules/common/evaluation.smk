@@ -1,4 +1,9 @@
-# Predictions: what their rule is told.
+# Predictions: what their rule is told, and which evaluation sets are reported.
+
+# The calibration set is used to fit temperatures, and so for nothing else.
+REPORTED_EVAL_SETS = [
+    name for name in config["eval_sets"] if name != config["report"]["calibration_set"]
+]
 
 
 def run_name(wildcards):

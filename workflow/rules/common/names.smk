@@ -55,6 +55,7 @@ wildcard_constraints:
     training_set="[a-z0-9][a-z0-9.+-]*",
     recipe="[a-z0-9][a-z0-9.-]*",
     seed=r"\d+",
+    half=r"\d+",
     eval_set="[a-z0-9][a-z0-9.-]*",
 
 

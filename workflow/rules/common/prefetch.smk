@@ -98,9 +98,9 @@ def local_mark(entry):
 
 
 def used_models():
-    """The entries of the model sections that the report's training sets and galleries rest on."""
+    """The entries of the model sections that training sets, galleries and exports rest on."""
     variants = {v for mix in config["training_sets"].values() for v in mix["variants"]}
-    variants |= set(config["report"]["gallery"]["variants"])
+    variants |= {*config["report"]["gallery"]["variants"], *config["export"]["variants"]}
     names = set()
     for variant in variants:
         values = config["variants"][variant]

@@ -4,7 +4,13 @@ from capsynth.resuming import forget
 # There while a run is under way, and after one whose Snakemake was killed.
 RUN_MARKER = Path("results/.running")
 # Rules whose finished work is kept until the whole run has succeeded (capsynth/resuming.py).
-RESUMED_RULES = ("caption_images", "rewrite_captions", "generate_images", "train_classifier")
+RESUMED_RULES = (
+    "caption_images",
+    "rewrite_captions",
+    "generate_images",
+    "train_classifier",
+    "train_reference",
+)
 
 
 def begin_recovery():

@@ -1,5 +1,4 @@
 # The report: what it consists of, and what its rules read and are told.
-import itertools
 
 RUNS = [
     f"{training_set}/{recipe}/seed{seed}"
@@ -10,10 +9,11 @@ RUNS = [
 TABLES = {"main": "main_table", "comparisons": "comparisons", "per-class": "per_class"}
 FORMATS = ["csv", "md", "tex"]
 COMPARISONS = config["report"]["comparisons"]
+FIRST_RECIPE = list(config["recipes"])[:1]
 PREDICTIONS = [
     f"results/{DATASET}/predictions/{run}/{eval_set}.parquet"
     for run in RUNS
-    for eval_set in config["eval_sets"]
+    for eval_set in REPORTED_EVAL_SETS
 ]
 # Captions, and the first part of a class: what a gallery can show.
 GALLERY = config["report"]["gallery"]
@@ -24,12 +24,22 @@ GALLERY_CAPTIONERS = [
     for variant in GALLERY["variants"]
     if needs_captions(variant)
 ][:1]
+# What classes of the gallery are sorted by, and what the examples are of: the first comparison.
+GALLERY_SCORES = ["results/scores.csv"] if COMPARISONS else []
+HAS_EXAMPLES = bool(COMPARISONS) and config["report"]["examples"] > 0
+EXAMPLE_PREDICTIONS = predictions_of(COMPARISONS[0] if HAS_EXAMPLES else [], FIRST_RECIPE)
 REPORT_FILES = [
     *(f"results/report/tables/{table}.html" for table in TABLES),
-    "results/report/robustness.png",
+    *ROBUSTNESS_REPORT,
+    *CALIBRATION_REPORT,
     *(f"results/report/class-gains-{i}.png" for i in range(len(COMPARISONS))),
     *(["results/report/gallery.html"] if GALLERY_CAPTIONERS else []),
     *(["results/report/senses.png"] if GALLERY_CAPTIONERS and GALLERY["ambiguous"] else []),
+    *PRIVACY_REPORT,
+    *CONFUSION_REPORT,
+    *(["results/report/examples.html"] if HAS_EXAMPLES else []),
+    *FIDELITY_REPORT,
+    *COST_REPORT,
     "results/report/stage-times.png",
 ]
 
@@ -40,7 +50,7 @@ def report_settings(wildcards):
         {
             "in_distribution": config["report"]["in_distribution"],
             "training_sets": list(config["training_sets"]),
-            "eval_sets": list(config["eval_sets"]),
+            "eval_sets": REPORTED_EVAL_SETS,
             "comparisons": COMPARISONS,
         }
     )
@@ -49,6 +59,9 @@ def report_settings(wildcards):
 def gallery_arguments(wildcards):
     """The shards that a gallery shows."""
     words = []
+    if COMPARISONS:
+        gain = [*COMPARISONS[0], config["report"]["in_distribution"], *FIRST_RECIPE]
+        words = ["--scores", *GALLERY_SCORES, "--gain", *gain]
     for shard in GALLERY_SHARDS:
         real = f"results/{DATASET}/real/{shard}"
         words += ["--real", f"{real}.tar", f"{real}.jsonl"]
@@ -59,31 +72,15 @@ def gallery_arguments(wildcards):
     return argument_file("gallery", words)
 
 
+def examples_arguments(wildcards):
+    """The predictions and evaluation sets that examples are taken from."""
+    words = ["--comparison", *COMPARISONS[0], "--predictions", *EXAMPLE_PREDICTIONS]
+    for name in config["eval_sets"]:
+        words += ["--eval-set", name, f"results/eval_sets/{name}.tar"]
+        words += [f"results/eval_sets/{name}.jsonl"]
+    return argument_file("examples", words)
+
+
 def gallery_flags(wildcards):
     """What a gallery shows of them."""
     return flags(columns=GALLERY["variants"], images_per_class=GALLERY["images_per_class"])
-
-
-def benchmark_arguments(wildcards):
-    """The benchmarks of all jobs that the scores rest on, as arguments."""
-    return argument_file("benchmarks", ["--benchmarks", *benchmark_files(wildcards)])
-
-
-def benchmark_files(wildcards):
-    """The benchmarks of all jobs that the scores rest on."""
-    root = "results/benchmarks"
-    drawn = config["dataset"]["source"] == "openmoji"
-    captioners = {v["captioner"] for name, v in config["variants"].items() if needs_captions(name)}
-    used = sorted({v for t in config["training_sets"].values() for v in t["variants"]})
-    files = [f"{root}/collect_scores.tsv"]
-    files += [f"{root}/render_openmoji/{DATASET}/{c}.tsv" for c in CLASS_IDS if drawn]
-    files += [f"{root}/pack_real/{DATASET}/{shard}.tsv" for shard in SHARDS]
-    files += [f"{root}/pack_eval_set/{eval_set}.tsv" for eval_set in config["eval_sets"]]
-    for shard in SHARDS:
-        files += caption_benchmarks(captioners, shard)
-        for variant, stage in itertools.product(used, ("write_prompts", "generate_images")):
-            files.append(f"{root}/{stage}/{DATASET}/{variant}/{shard}.tsv")
-    files += [f"{root}/train_classifier/{DATASET}/{run}.tsv" for run in RUNS]
-    for run, eval_set in itertools.product(RUNS, config["eval_sets"]):
-        files.append(f"{root}/evaluate_classifier/{DATASET}/{run}/{eval_set}.tsv")
-    return files

@@ -70,6 +70,27 @@ def fit_temperature(probabilities: Floats, target: Integers) -> float:
     return float(np.exp(optimize.brentq(slope, coldest, hottest, xtol=1e-12)))
 
 
+def refit_temperature(
+    probabilities: Floats, target: Integers, temperature: float, weights: Floats
+) -> Floats:
+    """Return the temperature under weights (draws, n) of the samples: shape (draws,).
+
+    One Newton step in 1 / T from the fit to all samples (the one-step bootstrap; Shao and Tu, The
+    Jackknife and Bootstrap, 1995, section 5.4), within ``TEMPERATURES``. A fit that ended there
+    stays there.
+    """
+    coldest, hottest = TEMPERATURES
+    if temperature in TEMPERATURES:
+        return np.full(len(weights), temperature)
+    logits = logits_of(probabilities)
+    expected = special.softmax(logits / temperature, axis=1)
+    means = (expected * logits).sum(axis=1)
+    slopes = logits[np.arange(len(target)), target] - means
+    curvature = (expected * (logits - means[:, None]) ** 2).sum(axis=1)
+    step = (weights @ slopes) / (weights @ curvature)
+    return 1.0 / np.clip(1.0 / temperature + step, 1.0 / hottest, 1.0 / coldest)
+
+
 @dataclass(frozen=True, eq=False)
 class Reliability:
     """The bins of a reliability diagram, for draws of the samples; arrays of shape (draws, bins).

@@ -75,14 +75,37 @@ def _references(config: Any) -> Iterator[tuple[KeyPath, Any, str]]:
             yield ("training_sets", name, "variants", index), variant_name, "variants"
         for variant_name in section_of(mix, "variants"):
             yield ("training_sets", name, "variants", variant_name), variant_name, "variants"
+    privacy = section_of(config, "privacy")
+    for key in ("training_sets", "reference_training_sets", "leakage"):
+        section = "variants" if key == "leakage" else "training_sets"
+        for index, name in enumerate(list_of(privacy, key)):
+            yield ("privacy", key, index), name, section
+    for name, twin in section_of(privacy, "twins").items():
+        yield ("privacy", "twins", name), name, "variants"
+        yield ("privacy", "twins", name), twin, "variants"
     report = section_of(config, "report")
     if "in_distribution" in report:
         yield ("report", "in_distribution"), report["in_distribution"], "eval_sets"
+    if report.get("calibration_set") is not None:
+        yield ("report", "calibration_set"), report["calibration_set"], "eval_sets"
+    robustness = section_of(report, "robustness")
+    for shifted, clean in section_of(robustness, "clean").items():
+        yield ("report", "robustness", "clean", shifted), shifted, "eval_sets"
+        yield ("report", "robustness", "clean", shifted), clean, "eval_sets"
+    for shifted in section_of(robustness, "published"):
+        yield ("report", "robustness", "published", shifted), shifted, "eval_sets"
+    for row, group in enumerate(list_of(report, "generation_replicates")):
+        for column, name in enumerate(group if isinstance(group, list) else ()):
+            yield ("report", "generation_replicates", row, column), name, "training_sets"
     for row, pair in enumerate(list_of(report, "comparisons")):
         for column, name in enumerate(pair if isinstance(pair, list) else ()):
             yield ("report", "comparisons", row, column), name, "training_sets"
     for index, name in enumerate(list_of(section_of(report, "gallery"), "variants")):
         yield ("report", "gallery", "variants", index), name, "variants"
+    for index, name in enumerate(list_of(section_of(config, "export"), "variants")):
+        yield ("export", "variants", index), name, "variants"
+    for index, name in enumerate(list_of(section_of(report, "fidelity"), "extractors")):
+        yield ("report", "fidelity", "extractors", index), name, "feature_extractors"
 
 
 def check_references(config: Any) -> Iterator[str]:
@@ -125,9 +148,82 @@ def check_values(config: Any) -> Iterator[str]:
             )
     for name, recipe in entries_of(config, "recipes"):
         yield from check_recipe(f"recipes.{name}", recipe)
+    yield from _check_privacy(config)
+    yield from _check_calibration_set(config)
+    yield from _check_replicates(config)
     for row, pair in enumerate(list_of(section_of(config, "report"), "comparisons")):
         if isinstance(pair, list) and len(pair) == 2 and pair[0] == pair[1]:
             yield f"report.comparisons[{row}]: compares {show(pair[0])} with itself; name two sets"
+
+
+def _check_privacy(config: Any) -> Iterator[str]:
+    privacy, variants = section_of(config, "privacy"), dict(entries_of(config, "variants"))
+    for name, twin in section_of(privacy, "twins").items():
+        if name not in variants or not isinstance(twin, str) or twin not in variants:
+            continue
+        first, second = (
+            {key: value for key, value in variants[v].items() if key != "seed"}
+            for v in (name, twin)
+        )
+        default = schema_at(("variants", "any", "seed"))["default"]
+        seeds = {variants[v].get("seed", default) for v in (name, twin)}
+        if first != second or len(seeds) < 2:
+            yield (
+                f"privacy.twins.{name}: {twin!r} must differ from it in its seed and in nothing "
+                "else; change it or remove it here"
+            )
+    for index, name in enumerate(list_of(privacy, "leakage")):
+        strategy = variants.get(name, {}).get("strategy") if isinstance(name, str) else None
+        if isinstance(strategy, str) and "captioner" not in variants[name]:
+            yield (
+                f"privacy.leakage[{index}]: the images of {name!r} descend from no real image; "
+                "remove it"
+            )
+
+
+def _check_calibration_set(config: Any) -> Iterator[str]:
+    report = section_of(config, "report")
+    name = report.get("calibration_set")
+    if not isinstance(name, str):
+        return
+    if name == report.get("in_distribution"):
+        yield (
+            f"report.calibration_set: {name!r} is report.in_distribution, and what is fitted on a "
+            "set is not measured on it; name another set of the same distribution"
+        )
+    entry = section_of(section_of(config, "eval_sets"), name)
+    for key in ("classes", "corruptions"):
+        if entry.get(key):
+            yield (
+                f"report.calibration_set: {name!r} has {key}; name a set of plain images of all "
+                "classes"
+            )
+
+
+def _check_replicates(config: Any) -> Iterator[str]:
+    groups = list_of(section_of(config, "report"), "generation_replicates")
+    for row, group in enumerate(groups):
+        names = [name for name in group if isinstance(name, str)] if isinstance(group, list) else []
+        made = [_made_of(config, name) for name in names]
+        for name, other in zip(names[1:], made[1:], strict=True):
+            if other != made[0]:
+                yield (
+                    f"report.generation_replicates[{row}]: {name!r} and {names[0]!r} differ in "
+                    "more than the seed of their variants; name training sets that do not"
+                )
+
+
+def _made_of(config: Any, training_set: str) -> tuple[Any, list[str]]:
+    """Return what a training set is made of, without the seeds of its variants."""
+    mix = section_of(section_of(config, "training_sets"), training_set)
+    shares = section_of(mix, "variants") or dict.fromkeys(map(str, list_of(mix, "variants")), 1.0)
+    variants = section_of(config, "variants")
+    settings = {name: section_of(variants, name) for name in shares}
+    parts = [
+        repr((share, sorted((k, repr(v)) for k, v in settings[name].items() if k != "seed")))
+        for name, share in shares.items()
+    ]
+    return mix.get("real", 0), sorted(parts)
 
 
 def _check_classes(config: Any) -> Iterator[str]:

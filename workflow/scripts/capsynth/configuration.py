@@ -150,7 +150,10 @@ def unused(config: Mapping[str, Any]) -> list[str]:
         "captioners": {entry["captioner"] for entry in (*variants, *config["rewriters"].values())},
         "rewriters": {variant["captioner"] for variant in variants},
         "generators": {variant["generator"] for variant in variants},
-        "variants": {name for mix in config["training_sets"].values() for name in mix["variants"]},
+        "variants": {
+            *(name for mix in config["training_sets"].values() for name in mix["variants"]),
+            *config["privacy"]["twins"].values(),
+        },
     }
     return [
         f"{section}.{name} is used by nothing; remove it or name it where it is meant"

@@ -21,7 +21,15 @@ from capsynth.transforms import Preprocessing, evaluation_transform, normalise
 
 @dataclass(frozen=True)
 class RunName:
-    """Names of what is evaluated: a run, and the evaluation set."""
+    """Names of what is evaluated: a run, and the evaluation set.
+
+    Attributes:
+        dataset: Name of the dataset.
+        training_set: Name of the training set.
+        recipe: Name of the recipe.
+        seed: Training seed; of a reference model its number.
+        eval_set: Name of the evaluation set; of other images the end of their folder's name.
+    """
 
     dataset: str
     training_set: str
@@ -48,26 +56,25 @@ class Answers:
 def classify(
     model: torch.nn.Module,
     preprocessing: Preprocessing,
-    tar: Path,
-    manifest: Path,
+    shards: Sequence[tuple[Path, Path]],
     batch_size: int,
     workers: int,
     outputs: Sequence[int] | None = None,
     title: str = "evaluate",
 ) -> Answers:
-    """Return a classifier's probabilities for every image of a shard, computed in float32.
+    """Return a classifier's probabilities for every image of some shards, computed in float32.
 
     Args:
         model: Any model with one logit a class.
         preprocessing: What is done to an image first.
-        tar: The images.
-        manifest: Its manifest.
+        shards: Tar and manifest of each.
         batch_size: Images a forward pass.
         workers: Processes that read images; 0 reads in this one.
         outputs: Logits that take part, in this order; None for all.
         title: What progress is shown under.
     """
-    images = ShardedImages([(tar, manifest, 1.0)], evaluation_transform(preprocessing))
+    sources = [(tar, manifest, 1.0) for tar, manifest in shards]
+    images = ShardedImages(sources, evaluation_transform(preprocessing))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device).eval()
     keys: list[str] = []
@@ -96,20 +103,19 @@ def classify(
 def evaluate_classifier(
     name: RunName,
     checkpoint: Path,
-    tar: Path,
-    manifest: Path,
+    shards: Sequence[tuple[Path, Path]],
     class_ids: Sequence[str] | None,
     batch_size: int,
     workers: int,
     output: Path,
 ) -> None:
-    """Write the probabilities of every image of an evaluation set.
+    """Write the probabilities of every image of an evaluation set, or of other shards.
 
     Args:
         name: Names that the predictions carry.
         checkpoint: The classifier; its card says how images are prepared for it.
-        tar: The evaluation set.
-        manifest: Its manifest; class indices are those of the classifier.
+        shards: Tar and manifest of the evaluation set, or of each shard; class indices are those
+            of the classifier.
         class_ids: Classes that may be answered, in the classifier's order; None for all of the
             classifier's. The probabilities are those of these classes alone.
         batch_size: Images a forward pass.
@@ -122,13 +128,13 @@ def evaluate_classifier(
     """
     model, card = load_classifier(checkpoint)
     mask = _mask(card.class_ids, class_ids, checkpoint)
-    _check_classes(manifest, checkpoint, card.class_ids, mask)
+    for _, manifest in shards:
+        _check_classes(manifest, checkpoint, card.class_ids, mask)
     whole = mask == list(range(len(card.class_ids)))
     answers = classify(
         model,
         card.preprocessing,
-        tar,
-        manifest,
+        shards,
         batch_size,
         workers,
         None if whole else mask,
@@ -146,7 +152,7 @@ def evaluate_classifier(
         recipe=name.recipe,
         seed=name.seed,
         eval_set=name.eval_set,
-        fingerprint=fingerprint(card.fingerprint, file_digest(manifest)),
+        fingerprint=fingerprint(card.fingerprint, *(file_digest(path) for _, path in shards)),
     )
 
 

@@ -103,12 +103,21 @@ def extract_features(
         raise CapsynthError(
             f"{tar}: features are not finite in {settings.dtype}; set dtype: float32"
         )
-    _write(output, records, values, agreement, fingerprint(asdict(settings), model_mark))
+    write_features(output, records, values, agreement, fingerprint(asdict(settings), model_mark))
 
 
-def _write(
+def write_features(
     path: Path, records: Sequence[ShardRecord], values: Floats, agreement: Floats, space: str
 ) -> None:
+    """Write features as Parquet, atomically; equal features give equal bytes.
+
+    Args:
+        path: The file.
+        records: The images, n of them.
+        values: Their features, shape (n, dimensions).
+        agreement: ``Features.prompt_agreement``, shape (n,).
+        space: ``Features.space``.
+    """
     flat = pa.array(values.reshape(-1), pa.float32())
     table = pa.table(
         {

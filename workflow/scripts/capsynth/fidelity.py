@@ -271,29 +271,6 @@ def compare(real: Floats, synthetic: Floats, k: int = NEIGHBOURS) -> Fidelity:
     )
 
 
-def compare_classes(
-    real: Floats,
-    real_class_ids: Strings,
-    synthetic: Floats,
-    synthetic_class_ids: Strings,
-    k: int = NEIGHBOURS,
-) -> dict[str, Fidelity]:
-    """Return the numbers of each class by itself; a class that one set lacks has NaN.
-
-    Args:
-        real: Features, shape (n, dimensions).
-        real_class_ids: Class of each real image, shape (n,).
-        synthetic: Features, shape (m, dimensions).
-        synthetic_class_ids: Class of each synthetic image, shape (m,).
-        k: Neighbours.
-    """
-    names = sorted({*real_class_ids.tolist(), *synthetic_class_ids.tolist()})
-    return {
-        name: compare(real[real_class_ids == name], synthetic[synthetic_class_ids == name], k)
-        for name in names
-    }
-
-
 def standard_errors(
     real: Floats,
     real_class_ids: Strings,

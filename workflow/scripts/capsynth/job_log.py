@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
+from capsynth.energy import EnergyMeter
 from capsynth.files import dump_json
 
 PREFIX = "capsynth-job "
@@ -39,6 +40,7 @@ class JobLog:
             "slurm_job_id": os.environ.get("SLURM_JOB_ID"),
             "start": utc(time.time()),
         }
+        self._energy = None if self._facts["run"] is None else EnergyMeter()
 
     def __enter__(self) -> Self:
         self._say({})
@@ -53,9 +55,11 @@ class JobLog:
         own = resource.getrusage(resource.RUSAGE_SELF)
         children = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu_s = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+        energy_j = self._energy.stop(cpu_s) if self._energy else None
         self._say(
             {
                 "cpu_s": round(cpu_s, 2),
+                "energy_j": None if energy_j is None else round(energy_j, 2),
                 "exit_code": _exit_code(error, self.exit_code),
                 "gpu": _gpu(),
                 # Of the largest process of the job, be it this one or one that it started.

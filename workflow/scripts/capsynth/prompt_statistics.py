@@ -1,4 +1,4 @@
-"""What captions add to prompts: length, vocabulary, repetition, class words, ambiguity.
+"""What captions add to prompts: length, vocabulary, repetition, class words.
 
 Words are runs of letters and digits in lower case, as where class words are looked for
 (``prompting.words_of``). N-grams do not go on from one prompt to the next.
@@ -26,8 +26,6 @@ Integers = npt.NDArray[np.int64]
 # Sizes at which variants are compared.
 SAMPLED_NGRAMS = 1000
 SAMPLED_PROMPTS = 100
-# 97.5 % quantile of the normal distribution.
-_Z = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -79,16 +77,6 @@ class PromptStatistics:
     repeated: float
     self_repetition: float
     class_word_coverage: float
-
-
-@dataclass(frozen=True)
-class Share:
-    """A share of ``n`` independent cases, with its interval of 95 %; NaN of no cases."""
-
-    value: float
-    low: float
-    high: float
-    n: int
 
 
 def read_prompts(paths: Iterable[Path]) -> Iterator[PromptRecord]:
@@ -215,39 +203,3 @@ def _repeated(texts: Sequence[Sequence[str]]) -> float:
 
 def _share(part: int, whole: int) -> float:
     return part / whole if whole else float("nan")
-
-
-def disagreement(targets: Integers, predictions: Integers) -> Share:
-    """Return the share of images of which a classifier says another class than theirs.
-
-    For a classifier that was trained on real images, and images that were drawn for a class, it is
-    how often the class is not to be seen, as where its name has two senses. It holds the
-    classifier's own errors: read it beside its errors on real images that it was not trained on.
-
-    Args:
-        targets: Index of the class of each image, shape (n,).
-        predictions: Index of the class that the classifier says, shape (n,).
-
-    Returns:
-        The share with Wilson's interval (Wilson, JASA 22(158), 1927), for this classifier and
-        images drawn independently.
-    """
-    n = len(targets)
-    if n == 0:
-        return Share(float("nan"), float("nan"), float("nan"), 0)
-    share = float(np.mean(np.asarray(targets) != np.asarray(predictions)))
-    middle = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-    reach = _Z * np.sqrt(share * (1 - share) / n + (_Z / (2 * n)) ** 2) / (1 + _Z**2 / n)
-    # At 0 and 1 an end is exactly that, but for rounding.
-    return Share(share, max(0.0, float(middle - reach)), min(1.0, float(middle + reach)), n)
-
-
-def disagreement_by_class(
-    class_ids: Sequence[str], targets: Integers, predictions: Integers
-) -> dict[str, Share]:
-    """Return ``disagreement`` of each class, in the order given; a class without images has NaN."""
-    targets, predictions = np.asarray(targets), np.asarray(predictions)
-    return {
-        class_id: disagreement(targets[targets == index], predictions[targets == index])
-        for index, class_id in enumerate(class_ids)
-    }

@@ -192,8 +192,14 @@ def _with_facts(job: Job, lines: Sequence[Mapping[str, Any]]) -> Job:
     )
 
 
-def _job_lines(log: str | None, run: str) -> list[dict[str, Any]]:
-    """Return the lines of a run in the log of a job, without those that are damaged."""
+def last_words(log: str) -> list[dict[str, Any]]:
+    """Return what the processes of a job said when they ended, in the last run of its log."""
+    ends = [line for line in _job_lines(log) if "exit_code" in line]
+    return [line for line in ends if line["run"] == ends[-1]["run"]]
+
+
+def _job_lines(log: str | None, run: str | None = None) -> list[dict[str, Any]]:
+    """Return the lines of a run, or of any, in the log of a job, without those that are damaged."""
     found = []
     for line in _edges(log).splitlines():
         if line.startswith(PREFIX):
@@ -201,7 +207,7 @@ def _job_lines(log: str | None, run: str) -> list[dict[str, Any]]:
                 facts = json.loads(line.removeprefix(PREFIX))
             except json.JSONDecodeError:
                 continue
-            if facts["run"] == run:
+            if run in (None, facts["run"]):
                 found.append(facts)
     return found
 

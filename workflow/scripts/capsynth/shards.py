@@ -184,6 +184,17 @@ def usable(records: Iterable[ShardRecord]) -> list[ShardRecord]:
     return [record for record in records if record.status == OK]
 
 
+def take_fraction(records: Sequence[ShardRecord], fraction: float) -> list[ShardRecord]:
+    """Return a fixed share of ``records``, chosen by their keys: larger shares hold smaller ones.
+
+    Each record has a place in [0, 1) that its key alone decides; the share is those below
+    ``fraction``. Its size is therefore near, not exactly, ``fraction`` of all.
+    """
+    resolution = 1 << 30
+    limit = fraction * resolution
+    return [r for r in records if bucket(f"fraction/{r.key}", resolution) < limit]
+
+
 class ShardReader:
     """Random access to the images of one shard.
 

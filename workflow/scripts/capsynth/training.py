@@ -28,10 +28,12 @@ from capsynth.files import write_json
 from capsynth.fingerprints import file_digest, files_digest, fingerprint
 from capsynth.mixing import mix, soft_targets
 from capsynth.names import check_name
+from capsynth.privacy.references import in_reference_half, reference_key
 from capsynth.progress import Progress
 from capsynth.recipes import NEUTRAL, NORMALISATIONS, Recipe, learning_rate, total_steps
 from capsynth.resuming import PartialWork
 from capsynth.seeding import derive_seed
+from capsynth.shards import ShardRecord
 from capsynth.stopping import deferred_stop
 from capsynth.training_state import (
     load_optimizer_scalars,
@@ -316,6 +318,7 @@ def train_classifier(
     checkpoint: Path,
     history_path: Path,
     code_mark: str | None = None,
+    half: int | None = None,
 ) -> None:
     """Train a classifier from scratch, resuming after the last saved step.
 
@@ -332,6 +335,8 @@ def train_classifier(
         history_path: JSON with the loss of every epoch, the number of images and the checkpoint's
             SHA-256; small enough to be watched by checksum in the checkpoint's stead.
         code_mark: Name of the code; what other code has begun is not resumed.
+        half: Number of a reference model, which is trained on its half of the images in as many
+            steps as a model of all of them (``privacy.references``); None for all images.
 
     Raises:
         CapsynthError: If the recipe cannot be followed, or the loss is no longer finite.
@@ -339,7 +344,9 @@ def train_classifier(
     """
     with joined() as processes:
         _check_recipe(recipe, processes)
-        _train(recipe, shards, class_ids, seed, checkpoint, history_path, code_mark, processes)
+        _train(
+            recipe, shards, class_ids, seed, checkpoint, history_path, code_mark, half, processes
+        )
 
 
 def _train(
@@ -350,16 +357,22 @@ def _train(
     checkpoint: Path,
     history_path: Path,
     code_mark: str | None,
+    half: int | None,
     processes: Processes,
 ) -> None:
+    def in_half(record: ShardRecord) -> bool:
+        return half is None or in_reference_half(reference_key(record), half)
+
     transform = training_transform(recipe)
-    images = ShardedImages([(s.tar, s.manifest, s.fraction) for s in shards], transform, seed)
-    steps_per_epoch = math.ceil(len(images) / recipe.batch_size)
-    steps = total_steps(recipe, steps_per_epoch)
+    images = ShardedImages(
+        [(s.tar, s.manifest, s.fraction) for s in shards], transform, seed, in_half
+    )
+    steps = total_steps(recipe, math.ceil(images.available / recipe.batch_size))
     data_mark = files_digest([s.manifest for s in shards])
     fractions = [s.fraction for s in shards]
     settings = {k: v for k, v in asdict(recipe).items() if k not in NEUTRAL}
-    mark = fingerprint(settings, list(class_ids), seed, data_mark, fractions)
+    chosen = {} if half is None else {"half": half}
+    mark = fingerprint(settings, list(class_ids), seed, data_mark, fractions, *chosen.items())
 
     outputs = [checkpoint, history_path]
     resume_mark = fingerprint(mark, code_mark)
@@ -390,6 +403,7 @@ def _train(
             "images": len(images),
             "seed": seed,
             "steps": steps,
+            **chosen,
         }
         write_json(history_path, history)
 

@@ -1,7 +1,7 @@
 """Images of several shards as one map-style data set."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -9,23 +9,12 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from capsynth.errors import CapsynthError
-from capsynth.seeding import bucket, derive_seed
-from capsynth.shards import ShardReader, ShardRecord, read_manifest, usable
+from capsynth.seeding import derive_seed
+from capsynth.shards import ShardReader, ShardRecord, read_manifest, take_fraction, usable
 from capsynth.transforms import Transform
 
 # Decoded images are kept, in each process that reads, for as long as they fit into this many bytes.
 CACHE_BYTES = 256 * 2**20
-
-
-def take_fraction(records: Sequence[ShardRecord], fraction: float) -> list[ShardRecord]:
-    """Return a fixed share of ``records``, chosen by their keys: larger shares hold smaller ones.
-
-    Each record has a place in [0, 1) that its key alone decides; the share is those below
-    ``fraction``. Its size is therefore near, not exactly, ``fraction`` of all.
-    """
-    resolution = 1 << 30
-    limit = fraction * resolution
-    return [r for r in records if bucket(f"fraction/{r.key}", resolution) < limit]
 
 
 class ShardedImages(Dataset[tuple[torch.Tensor, int, str]]):
@@ -33,6 +22,9 @@ class ShardedImages(Dataset[tuple[torch.Tensor, int, str]]):
 
     The order is that of the shards and of their manifests. Every image is read by its offset, so a
     global shuffle costs nothing, and any number of workers sees every image exactly once.
+
+    Attributes:
+        available: Images that there were to choose from, before ``keep`` chose.
     """
 
     def __init__(
@@ -40,6 +32,7 @@ class ShardedImages(Dataset[tuple[torch.Tensor, int, str]]):
         shards: Sequence[tuple[Path, Path, float]],
         transform: Transform,
         seed: int | None = None,
+        keep: Callable[[ShardRecord], bool] | None = None,
     ) -> None:
         """Open shards.
 
@@ -47,6 +40,7 @@ class ShardedImages(Dataset[tuple[torch.Tensor, int, str]]):
             shards: Tar, manifest and the fraction to use of each shard.
             transform: Maps a PIL image, and a generator for what is random, to uint8 pixels.
             seed: Seed of the transform's randomness; None for a transform without any.
+            keep: Which images are used, of those that the fractions leave; None for all.
 
         Raises:
             CapsynthError: If no usable image is left.
@@ -57,6 +51,9 @@ class ShardedImages(Dataset[tuple[torch.Tensor, int, str]]):
             records = usable(read_manifest(manifest))
             self._readers.append(ShardReader(tar))
             self._items += [(number, r) for r in take_fraction(records, fraction)]
+        self.available = len(self._items)
+        if keep is not None:
+            self._items = [(number, r) for number, r in self._items if keep(r)]
         if not self._items:
             raise CapsynthError(
                 f"no usable image in {len(shards)} shards; look for rejected records in "

@@ -32,6 +32,9 @@ WORK = {
     "generate_images": ("class shard", "drawn"),
     "train_classifier": ("training", "run"),
     "evaluate_classifier": ("evaluation", "run"),
+    "train_reference": ("reference model", "trained"),
+    "score_members": ("set of answers", "made"),
+    "score_references": ("set of answers", "made"),
 }
 # Params that are no settings, and what it means when they change.
 MARKS = {

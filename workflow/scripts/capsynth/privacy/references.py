@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from capsynth.errors import CapsynthError
-from capsynth.seeding import bucket
+from capsynth.seeding import bucket, derive_seed
+from capsynth.shards import ShardRecord
 
 Floats = npt.NDArray[np.floating]
 Booleans = npt.NDArray[np.bool_]
@@ -59,6 +60,19 @@ def in_reference_half(key: str, model: int) -> bool:
     """
     pair, side = divmod(model, 2)
     return bucket(f"reference/{pair}/{key}", 2) == side
+
+
+def reference_seed(model: int) -> int:
+    """Return the training seed of a reference model."""
+    return derive_seed("reference", model) % 2**31
+
+
+def reference_key(record: ShardRecord) -> str:
+    """Return the key that decides in which halves a sample is: that of its real image, or its own.
+
+    So a real image and what was drawn from its caption are always in the same half.
+    """
+    return record.source_key or record.key
 
 
 def lira_online(scaled: Answers, fixed_variance: bool = True) -> Floats:

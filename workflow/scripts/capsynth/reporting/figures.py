@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from capsynth.errors import CapsynthError
+from capsynth.reporting.robustness_scores import CONTROLS, LinePoint, RobustnessSettings
 from capsynth.reporting.scores import Score, ScoreIndex, index_scores
 from capsynth.reporting.settings import ReportSettings
 from capsynth.reporting.style import (
@@ -52,17 +53,25 @@ def _inside(value: float, n: int, scale: str) -> float:
 
 
 def plot_robustness(
-    scores: Sequence[Score], settings: ReportSettings, scale: str, paths: Sequence[Path]
+    scores: Sequence[Score],
+    settings: ReportSettings,
+    measured: RobustnessSettings,
+    lines: Sequence[LinePoint],
+    scale: str,
+    paths: Sequence[Path],
 ) -> None:
     """Draw accuracy out of distribution against accuracy in distribution.
 
     One panel a shifted evaluation set; one small point a run, one large marker a mean over seeds
     with its 95 % intervals on both axes; colours are training sets; shapes are training sets
-    or, where there are several, recipes.
+    or, where there are several, recipes. Lines that accuracies are expected on are drawn with
+    their band, dashed beyond the classifiers they were fitted to.
 
     Args:
         scores: Rows of scores.csv.
         settings: Names and their order.
+        measured: Which set in distribution belongs to which shifted one.
+        lines: Points of the expected lines.
         scale: ``linear`` or ``logit``, for both axes.
         paths: Files to write, .png or .svg.
 
@@ -80,26 +89,35 @@ def plot_robustness(
     if not settings.shifted:
         raise CapsynthError("there is no evaluation set but the one in distribution; add one")
     with paper_style():
-        save_figure(_robustness_figure(index, settings, scale), paths)
+        save_figure(_robustness_figure(index, settings, measured, lines, scale), paths)
 
 
-def _robustness_figure(index: ScoreIndex, settings: ReportSettings, scale: str) -> Figure:
-    panels = settings.shifted
+def _robustness_figure(
+    index: ScoreIndex,
+    settings: ReportSettings,
+    measured: RobustnessSettings,
+    lines: Sequence[LinePoint],
+    scale: str,
+) -> Figure:
+    panels = [name for name in settings.shifted if name not in measured.clean.values()]
     columns = min(PANELS_A_ROW, len(panels))
     rows = math.ceil(len(panels) / columns)
     figure = new_figure(WIDTH_INCHES, 0.35 + 2.25 * rows)
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel().tolist()
+    same = len({measured.inside(name) for name in panels}) == 1
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=same).ravel().tolist()
     for position, (axes, eval_set) in enumerate(zip(grid, panels, strict=False)):
-        _robustness_panel(axes, index, settings, eval_set, scale)
+        of_set = [point for point in lines if point.eval_set == eval_set]
+        _robustness_panel(axes, index, settings, (measured.inside(eval_set), eval_set), scale)
+        _expected_lines(axes, of_set)
         # The axes of the panel above an empty cell carry the labels that would stand below.
-        if position + columns >= len(panels):
-            axes.set_xlabel(f"{settings.in_distribution}, top-1 (%)")
+        if position + columns >= len(panels) or not same:
+            axes.set_xlabel(f"{measured.inside(eval_set)}, top-1 (%)")
             axes.tick_params(labelbottom=True)
         if position % columns == 0:
             axes.set_ylabel("shifted set, top-1 (%)")
     for axes in grid[len(panels) :]:
         hide(axes)
-    handles = _legend_handles(index, settings)
+    handles = [*_legend_handles(index, settings), *_line_handles(lines)]
     if len(grid) > len(panels):
         grid[len(panels)].legend(handles=handles, loc="center left", borderaxespad=0.0)
     else:
@@ -108,8 +126,9 @@ def _robustness_figure(index: ScoreIndex, settings: ReportSettings, scale: str) 
 
 
 def _robustness_panel(
-    axes: Axes, index: ScoreIndex, settings: ReportSettings, eval_set: str, scale: str
+    axes: Axes, index: ScoreIndex, settings: ReportSettings, pair: tuple[str, str], scale: str
 ) -> None:
+    in_distribution, eval_set = pair
     axes.set_title(eval_set)
     seen: list[tuple[float, float]] = []
     for place, training_set in enumerate(settings.training_sets):
@@ -117,13 +136,11 @@ def _robustness_panel(
         for dataset, recipe in index.experiments:
             marker = _marker(index, place, recipe)
             name = (dataset, training_set, recipe)
-            inside = index.summaries.get((*name, settings.in_distribution, "top1"))
+            inside = index.summaries.get((*name, in_distribution, "top1"))
             outside = index.summaries.get((*name, eval_set, "top1"))
             if inside is None or outside is None:
                 continue
-            by_seed = {
-                run.seed: run for run in index.runs[(*name, settings.in_distribution, "top1")]
-            }
+            by_seed = {run.seed: run for run in index.runs[(*name, in_distribution, "top1")]}
             points = [
                 (
                     _inside(by_seed[run.seed].value, by_seed[run.seed].n, scale),
@@ -148,6 +165,37 @@ def _robustness_panel(
     low, high = axes.get_ylim()
     axes.plot([0.001, 0.999], [0.001, 0.999], ":", color=MUTED, lw=0.9, zorder=1)
     axes.set_ylim(low, high)
+
+
+def _expected_lines(axes: Axes, points: Sequence[LinePoint]) -> None:
+    """Draw the lines of one shifted set within the limits of its panel."""
+    limits = axes.get_xlim(), axes.get_ylim()
+    for fit in dict.fromkeys(point.fit for point in points):
+        of_fit = [point for point in points if point.fit == fit]
+        colour = _line_colour(fit)
+        x = [point.accuracy for point in of_fit]
+        low = [point.ci_low for point in of_fit if point.ci_low is not None]
+        high = [point.ci_high for point in of_fit if point.ci_high is not None]
+        if low and high:
+            axes.fill_between(x, low, high, color=colour, alpha=0.12, lw=0, zorder=0)
+        axes.plot(x, [p.expected for p in of_fit], "--", color=colour, lw=0.9, zorder=1)
+        within = [p for p in of_fit if p.lowest <= p.accuracy <= p.highest]
+        axes.plot(
+            [p.accuracy for p in within], [p.expected for p in within], color=colour, lw=1.2,
+            zorder=1,
+        )  # fmt: skip
+    axes.set(xlim=limits[0], ylim=limits[1])
+
+
+def _line_colour(fit: str) -> str:
+    return INK if fit == CONTROLS else PALETTE[5]
+
+
+def _line_handles(lines: Sequence[LinePoint]) -> list[Line2D]:
+    return [
+        Line2D([], [], color=_line_colour(fit), lw=1.2, label=f"line of {fit} (dashed: beyond)")
+        for fit in dict.fromkeys(point.fit for point in lines)
+    ]
 
 
 def _marker(index: ScoreIndex, place: int, recipe: str) -> str:

@@ -4,7 +4,6 @@ Nothing is chosen by how it looks: the page shows the first usable images of eve
 and the strip the first of each variant.
 """
 
-import base64
 import io
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,16 @@ from PIL import Image
 from capsynth.errors import CapsynthError
 from capsynth.files import read_json_lines, write_text
 from capsynth.names import check_name
-from capsynth.reporting.pages import escape, page
+from capsynth.reporting.browsing import (
+    Filter,
+    Row,
+    browsing_page,
+    data_uri,
+    gain_element,
+    image_element,
+)
+from capsynth.reporting.pages import escape
+from capsynth.reporting.scores import Score
 from capsynth.reporting.style import INK, WIDTH_INCHES, new_figure, paper_style, save_figure
 from capsynth.shards import OK, ShardReader, ShardRecord, read_manifest
 
@@ -27,7 +35,6 @@ LONGEST_SIDE = 192
 LABEL_INCHES = 1.1
 LARGEST_CELL_INCHES = 0.7
 CLASS_GAP_CELLS = 0.3
-MIME = {"png": "image/png", "jpg": "image/jpeg"}
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,23 @@ class ShardFiles:
 
     tar: Path
     manifest: Path
+
+
+@dataclass(frozen=True)
+class GalleryGain:
+    """What the classes of a gallery are sorted by: their gain in top-1 accuracy.
+
+    Attributes:
+        first: Training set whose accuracy counts.
+        second: Training set whose accuracy is subtracted.
+        eval_set: Evaluation set.
+        recipe: Recipe.
+    """
+
+    first: str
+    second: str
+    eval_set: str
+    recipe: str
 
 
 @dataclass(frozen=True)
@@ -117,72 +141,7 @@ def read_captions(paths: Sequence[Path]) -> dict[str, str]:
     return captions
 
 
-def data_uri(picture: Picture) -> str:
-    """Return the image as a data URI, scaled down if a side is longer than 192 pixels."""
-    if picture.image is None:
-        raise CapsynthError(f"{picture.record.key!r} has no image: {picture.record.reason}")
-    data, mime = picture.image, MIME.get(picture.record.extension or "", "image/png")
-    with Image.open(io.BytesIO(data)) as image:
-        if max(image.size) > LONGEST_SIDE:
-            small = image.convert("RGB")
-            small.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
-            buffer = io.BytesIO()
-            small.save(buffer, "JPEG", quality=88)
-            data, mime = buffer.getvalue(), "image/jpeg"
-    return f"data:{mime};base64,{base64.b64encode(data).decode()}"
-
-
-_STYLE = """
-.tools { position: sticky; top: 0; display: flex; flex-wrap: wrap; gap: .4rem; align-items: center;
-  background: #fff; padding: .6rem 0; border-bottom: 1px solid #d8dde2; z-index: 1; }
-.tools button, .tools input, .tools select { font: inherit; font-size: .88rem; color: inherit;
-  padding: .2rem .7rem; border: 1px solid #c8cdd3; border-radius: 1rem; background: #fff; }
-.tools button { cursor: pointer; }
-.tools button[aria-pressed=true] { background: #0072b2; border-color: #0072b2; color: #fff; }
-.tools input { flex: 1 1 12rem; border-radius: .4rem; }
-.tools output { color: #57606a; font-size: .88rem; min-width: 5.5rem; text-align: right; }
-table { border-collapse: collapse; width: 100%; table-layout: fixed; }
-th { text-align: left; font-size: .85rem; font-weight: 600; padding: .8rem .8rem .4rem 0; }
-td { vertical-align: top; padding: .8rem .8rem .8rem 0; border-top: 1px solid #eceff2; }
-th.caption { width: 26%; }
-img { display: block; width: 100%; max-width: 144px; height: auto; border-radius: 4px; }
-img.small { image-rendering: pixelated; }
-.class { font-weight: 650; font-size: .85rem; }
-.key, .prompt { color: #57606a; font-size: .78rem; overflow-wrap: anywhere; }
-.prompt { display: block; margin-top: .35rem; line-height: 1.35; }
-.text { overflow-wrap: anywhere; }
-.none { color: #57606a; font-style: italic; font-size: .85rem; }
-tr[hidden] { display: none; }
-"""
-
-_SCRIPT = """
-"use strict";
-const rows = Array.from(document.querySelectorAll("tbody tr"));
-const buttons = Array.from(document.querySelectorAll(".tools button"));
-const choice = document.querySelector(".tools select");
-const search = document.querySelector(".tools input");
-const count = document.querySelector(".tools output");
-let chosen = "";
-function show() {
-  const words = search.value.toLowerCase();
-  let shown = 0;
-  rows.forEach((row) => {
-    const fits = (!chosen || row.dataset.class === chosen)
-      && row.textContent.toLowerCase().includes(words);
-    row.hidden = !fits;
-    shown += fits;
-  });
-  buttons.forEach((b) => b.setAttribute("aria-pressed", String(b.dataset.class === chosen)));
-  count.textContent = shown + " of " + rows.length;
-}
-buttons.forEach((b) => b.addEventListener("click", () => { chosen = b.dataset.class; show(); }));
-if (choice) choice.addEventListener("change", () => { chosen = choice.value; show(); });
-search.addEventListener("input", show);
-show();
-"""
-
-# So many classes fit on buttons; more go into a list.
-MOST_BUTTONS = 24
+_STYLE = "th.caption { width: 26%; }\n"
 
 
 def _image_cell(picture: Picture | None, with_prompt: bool) -> str:
@@ -194,18 +153,21 @@ def _image_cell(picture: Picture | None, with_prompt: bool) -> str:
         reason = f"rejected: {record.reason or 'no reason given'}"
         return f'<td><span class="none">{escape(reason)}</span>{prompt}</td>'
     with Image.open(io.BytesIO(picture.image)) as image:
-        small = ' class="small"' if max(image.size) <= LONGEST_SIDE // 2 else ""
-    alt = escape(record.prompt or record.key)
-    return f'<td><img{small} loading="lazy" src="{data_uri(picture)}" alt="{alt}">{prompt}</td>'
+        longest = max(image.size)
+    uri = data_uri(picture.image, record.extension or "", LONGEST_SIDE)
+    return f"<td>{image_element(uri, longest, record.prompt or record.key)}{prompt}</td>"
 
 
-def _class_filter(classes: Sequence[str]) -> str:
-    if len(classes) <= MOST_BUTTONS:
-        return '<button type="button" data-class="">all</button>' + "".join(
-            f'<button type="button" data-class="{escape(c)}">{escape(c)}</button>' for c in classes
-        )
-    options = "".join(f'<option value="{escape(c)}">{escape(c)}</option>' for c in classes)
-    return f'<select aria-label="class"><option value="">all classes</option>{options}</select>'
+def class_gains(scores: Sequence[Score], gain: GalleryGain) -> dict[str, float]:
+    """Return the gain of every class that has one."""
+    name = (f"{gain.first} - {gain.second}", gain.recipe, gain.eval_set)
+    return {
+        score.metric.removeprefix("top1/"): score.value
+        for score in scores
+        if score.seed is None
+        and score.metric.startswith("top1/")
+        and (score.training_set, score.recipe, score.eval_set) == name
+    }
 
 
 def gallery_page(
@@ -213,6 +175,8 @@ def gallery_page(
     captions: Mapping[str, str],
     variants: Mapping[str, Pictures],
     columns: Sequence[str],
+    gain: GalleryGain | None = None,
+    gains: Mapping[str, float] | None = None,
 ) -> str:
     """Return the gallery as one page: a row a real image, what variants drew beside it.
 
@@ -221,6 +185,8 @@ def gallery_page(
         captions: Captions by the key of the real image.
         variants: Images of every variant by class and index.
         columns: Variants to show, in this order.
+        gain: What classes are sorted by, None if nothing is compared.
+        gains: Gain of each class that has one.
 
     Raises:
         CapsynthError: If there is no real image.
@@ -236,28 +202,48 @@ def gallery_page(
         cells = "".join(
             _image_cell(variants[name].get((class_id, index)), with_prompt=True) for name in columns
         )
+        its_gain = (gains or {}).get(class_id)
         rows.append(
-            f'<tr data-class="{escape(class_id)}">'
-            f'<td><span class="class">{escape(class_id)}</span><br>'
-            f'<span class="key">{escape(picture.record.key)}</span></td>'
-            f"{_image_cell(picture, with_prompt=False)}"
-            f'<td class="text">{escape(caption)}</td>{cells}</tr>\n'
+            Row(
+                {"class": class_id},
+                f'<td><span class="class">{escape(class_id)}</span><br>'
+                f'<span class="key">{escape(picture.record.key)}</span><br>'
+                f"{gain_element(its_gain)}</td>"
+                f"{_image_cell(picture, with_prompt=False)}"
+                f'<td class="text">{escape(caption)}</td>{cells}',
+                its_gain,
+            )
         )
-    heads = "".join(f"<th>{escape(name)}</th>" for name in columns)
-    body = (
-        f'<div class="tools">{_class_filter(classes)}'
-        '<input type="search" aria-label="search captions and prompts" '
-        'placeholder="search captions and prompts"><output></output></div>\n'
-        '<table>\n<thead><tr><th>class</th><th>real image</th><th class="caption">its caption</th>'
-        f"{heads}</tr></thead>\n<tbody>\n{''.join(rows)}</tbody>\n</table>"
-    )
     each = max(sum(1 for c, _ in order if c == class_id) for class_id in classes)
     note = (
         f"The first {each} usable real images of each class by index, not chosen by hand. Images "
         "of a row share the class and the index, so variants started from the same noise; the "
         "prompt stands under each."
     )
-    return page("Gallery", note, body, _STYLE, _SCRIPT)
+    sorts = []
+    if gain is not None:
+        note += (
+            f" Points are what classifiers gain on the class: top-1 accuracy of {gain.first} less "
+            f"{gain.second} on {gain.eval_set}, mean over training seeds."
+        )
+        sorts = [
+            ("in order of the classes", ""),
+            ("biggest win first", "descending"),
+            ("biggest loss first", "ascending"),
+        ]
+    return browsing_page(
+        "Gallery",
+        note,
+        heads=[
+            '<th>class</th><th>real image</th><th class="caption">its caption</th>',
+            *(f"<th>{escape(name)}</th>" for name in columns),
+        ],
+        rows=rows,
+        filters=[Filter("class", "all", classes)],
+        sorts=sorts,
+        searched="captions, prompts and keys",
+        style=_STYLE,
+    )
 
 
 def plot_senses(
@@ -345,8 +331,21 @@ class GalleryInputs:
     columns: tuple[str, ...]
 
 
-def make_gallery(inputs: GalleryInputs, images_per_class: int, output: Path) -> None:
+def make_gallery(
+    inputs: GalleryInputs,
+    images_per_class: int,
+    output: Path,
+    gain: GalleryGain | None = None,
+    scores: Sequence[Score] = (),
+) -> None:
     """Write the gallery page.
+
+    Args:
+        inputs: What it is made of.
+        images_per_class: Real images of each class.
+        output: HTML page.
+        gain: What classes are sorted by, None if nothing is compared.
+        scores: Rows of scores.csv that hold the gains.
 
     Raises:
         CapsynthError: If a column has no shards or there is no usable real image.
@@ -356,7 +355,8 @@ def make_gallery(inputs: GalleryInputs, images_per_class: int, output: Path) -> 
     real = read_pictures(inputs.real, images_per_class, usable_only=True)
     variants = {name: read_paired(inputs.variants[name], real) for name in inputs.columns}
     captions = read_captions(inputs.captions)
-    write_text(output, gallery_page(real, captions, variants, inputs.columns))
+    gains = class_gains(scores, gain) if gain is not None else {}
+    write_text(output, gallery_page(real, captions, variants, inputs.columns, gain, gains))
 
 
 def make_strip(inputs: GalleryInputs, classes: Sequence[str], images: int, output: Path) -> None:

@@ -4,7 +4,7 @@ import csv
 import io
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from capsynth.predictions import Predictions, read_predictions
 from capsynth.seeding import derive_seed
 
 CORRUPTED_KEY = re.compile(r"(?P<source>.+)\.(?P<corruption>[a-z0-9-]+)-(?P<severity>[1-5])")
+# The metric of one corruption at one severity.
+CORRUPTED_LEVEL = re.compile(r"error/(?P<corruption>[a-z0-9-]+)-(?P<severity>[1-5])")
 DECIMALS = 6
 
 
@@ -80,6 +82,19 @@ class EvalSetSamples:
 
 
 @dataclass(frozen=True, eq=False)
+class Answers:
+    """What all runs answered to one evaluation set.
+
+    Attributes:
+        samples: What they answered.
+        runs: How well, sample by sample, in the order of the samples.
+    """
+
+    samples: EvalSetSamples
+    runs: dict[RunName, metrics.SampleScores]
+
+
+@dataclass(frozen=True, eq=False)
 class Measure:
     """A metric of a part of an evaluation set.
 
@@ -132,28 +147,47 @@ def collect_scores(
         CapsynthError: If runs of one evaluation set answered different samples, a run
             occurs twice, or a comparison names a training set that no run has.
     """
-    groups: dict[tuple[str, str], EvalSetSamples] = {}
-    scored: dict[tuple[str, str], dict[RunName, metrics.SampleScores]] = defaultdict(dict)
-    for path in paths:
-        predictions = read_predictions(path)
-        order = np.argsort(predictions.keys, kind="stable")
-        samples = EvalSetSamples(
-            predictions.dataset,
-            predictions.eval_set,
-            predictions.class_ids,
-            predictions.keys[order],
-            predictions.target[order],
-        )
-        group = (predictions.dataset, predictions.eval_set)
-        _check_same_samples(path, groups.setdefault(group, samples), samples)
-        _add_run(path, scored[group], predictions, order)
-    known = sorted({run.training_set for runs in scored.values() for run in runs})
+    answered = read_answers(paths)
+    known = sorted({run.training_set for answers in answered.values() for run in answers.runs})
     for name in (name for pair in comparisons for name in pair):
         check_name("training set in comparisons", name, known)
     rows: list[Score] = []
-    for group, samples in sorted(groups.items()):
-        rows += _score_eval_set(samples, scored[group], comparisons, draws)
-    return sorted(_with_holm(rows), key=_place)
+    for answers in answered.values():
+        rows += _score_eval_set(answers.samples, answers.runs, comparisons, draws)
+    return in_order(_with_holm(rows))
+
+
+def read_answers(paths: Iterable[Path]) -> dict[tuple[str, str], Answers]:
+    """Return the scores of all runs by dataset and evaluation set, in the order of these names.
+
+    Args:
+        paths: Files of predictions, in any order.
+
+    Raises:
+        CapsynthError: If runs of one evaluation set answered different samples, or a run occurs
+            twice.
+    """
+    groups: dict[tuple[str, str], Answers] = {}
+    for path in paths:
+        predictions = read_predictions(path)
+        samples, order = samples_of(predictions)
+        group = groups.setdefault((samples.dataset, samples.eval_set), Answers(samples, {}))
+        check_same_samples(path, group.samples, samples)
+        _add_run(path, group.runs, predictions, order)
+    return dict(sorted(groups.items()))
+
+
+def samples_of(predictions: Predictions) -> tuple[EvalSetSamples, npt.NDArray[np.integer]]:
+    """Return the samples that were answered, by key, and the order that sorts them so."""
+    order = np.argsort(predictions.keys, kind="stable")
+    samples = EvalSetSamples(
+        predictions.dataset,
+        predictions.eval_set,
+        predictions.class_ids,
+        predictions.keys[order],
+        predictions.target[order],
+    )
+    return samples, order
 
 
 def _add_run(
@@ -174,7 +208,8 @@ def _add_run(
     runs[run] = scores.take(order)
 
 
-def _check_same_samples(path: Path, first: EvalSetSamples, other: EvalSetSamples) -> None:
+def check_same_samples(path: Path, first: EvalSetSamples, other: EvalSetSamples) -> None:
+    """Raise CapsynthError if a file of predictions answers other samples than those before."""
     same = (
         first.class_ids == other.class_ids
         and np.array_equal(first.keys, other.keys)
@@ -245,8 +280,8 @@ def _score_eval_set(
 ) -> list[Score]:
     sources, corruptions = sources_of(samples.keys.tolist())
     measures = measures_of(samples, corruptions)
-    design = statistics.image_design([samples.class_ids[t] for t in samples.targets], sources)
-    replicated = _replicate(samples, runs, measures, design, draws)
+    design = design_of(samples, sources)
+    replicated = replicate(samples, runs, measures, design, draws)
     df = np.array([statistics.image_df(design, measure.rows) for measure in measures])
     rows = [
         row
@@ -255,11 +290,9 @@ def _score_eval_set(
             samples, run.training_set, run.recipe, run.seed, measures, result.estimate(df)
         )
     ]
-    seeds: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for run in sorted(runs):
-        seeds[run.training_set, run.recipe].append(run.seed)
+    seeds = seeds_of(runs)
     for (training_set, recipe), its_seeds in seeds.items():
-        summary = _of_seeds(replicated, training_set, recipe, its_seeds)
+        summary = over_seeds(replicated, training_set, recipe, its_seeds)
         rows += _rows(samples, training_set, recipe, None, measures, summary.estimate(df))
     for first, second in comparisons:
         for recipe in sorted({recipe for _, recipe in seeds}):
@@ -273,7 +306,28 @@ def _score_eval_set(
     return rows
 
 
-def _replicate(
+def seeds_of(runs: Iterable[RunName]) -> dict[tuple[str, str], list[int]]:
+    """Return the seeds of every training set and recipe."""
+    seeds: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for run in sorted(runs):
+        seeds[run.training_set, run.recipe].append(run.seed)
+    return dict(seeds)
+
+
+def design_of(samples: EvalSetSamples, sources: Sequence[str]) -> statistics.ImageDesign:
+    """Return which samples are drawn together: those of one source, within their class."""
+    return statistics.image_design([samples.class_ids[t] for t in samples.targets], sources)
+
+
+def weights_of(
+    samples: EvalSetSamples, design: statistics.ImageDesign, draws: int
+) -> Iterator[npt.NDArray[np.floating]]:
+    """Yield the draws of images that all runs of an evaluation set share, in blocks."""
+    seed = derive_seed("bootstrap", "images", samples.dataset, samples.eval_set)
+    return statistics.image_weights(design, draws, seed)
+
+
+def replicate(
     samples: EvalSetSamples,
     runs: dict[RunName, metrics.SampleScores],
     measures: Sequence[Measure],
@@ -281,9 +335,8 @@ def _replicate(
     draws: int,
 ) -> dict[RunName, Replicated]:
     """Return the metrics of every run and their replicates under one draw of images for all."""
-    seed = derive_seed("bootstrap", "images", samples.dataset, samples.eval_set)
     blocks: dict[RunName, list[npt.NDArray[np.floating]]] = defaultdict(list)
-    for weights in statistics.image_weights(design, draws, seed):
+    for weights in weights_of(samples, design, draws):
         parts = [weights[:, measure.rows] for measure in measures]
         for run, scores in runs.items():
             blocks[run].append(_measure(measures, scores, parts))
@@ -307,9 +360,10 @@ def _measure(
     return np.stack(columns, axis=1)
 
 
-def _of_seeds(
+def over_seeds(
     replicated: dict[RunName, Replicated], training_set: str, recipe: str, seeds: Sequence[int]
 ) -> Replicated:
+    """Return the runs of one training set and recipe together."""
     its_runs = [replicated[RunName(training_set, recipe, seed)] for seed in seeds]
     return Replicated(
         np.concatenate([run.values for run in its_runs]),
@@ -328,7 +382,7 @@ def _compare(
     recipe: str,
     seeds: Sequence[int],
 ) -> list[Score]:
-    first, second = (_of_seeds(replicated, name, recipe, seeds) for name in pair)
+    first, second = (over_seeds(replicated, name, recipe, seeds) for name in pair)
     difference = Replicated(first.values - second.values, first.replicates - second.replicates)
     found = difference.estimate(df)
     name = f"{pair[0]} - {pair[1]}"
@@ -397,6 +451,11 @@ def _with_holm(rows: list[Score]) -> list[Score]:
         _without_interval(row, "p_holm", float(value), row.n)
         for row, value in zip(tests, corrected, strict=True)
     ]
+
+
+def in_order(rows: Iterable[Score]) -> list[Score]:
+    """Return the rows in the order of scores.csv: by their names, summaries before runs."""
+    return sorted(rows, key=_place)
 
 
 def _place(row: Score) -> tuple[str, str, str, int, str, str]:

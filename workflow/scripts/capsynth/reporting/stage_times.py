@@ -61,27 +61,37 @@ def _number(text: str | None) -> float | None:
     return None if text in (None, "", "-", "NA") else float(text or 0.0)
 
 
+def read_benchmark(path: Path) -> list[dict[str, float | None]]:
+    """Return the rows of a benchmark file: seconds ``s``, ``cpu_time``, ``max_rss`` in MB, ...
+
+    Raises:
+        CapsynthError: If it is no benchmark of Snakemake.
+    """
+    with path.open(encoding="utf-8", newline="") as file:
+        found = list(csv.DictReader(file, delimiter="\t"))
+    if not found or "s" not in found[0]:
+        raise CapsynthError(f"{path}: no benchmark of Snakemake; delete it and run again")
+    numbers = ("s", "cpu_time", "max_rss")
+    return [{name: _number(row.get(name)) for name in numbers} for row in found]
+
+
 def read_stage_times(paths: Iterable[Path]) -> list[StageTime]:
     """Return the times of every stage, the longest first.
 
     Raises:
         CapsynthError: If there is no file, or one is no benchmark of Snakemake.
     """
-    rows: dict[str, list[dict[str, str]]] = defaultdict(list)
+    rows: dict[str, list[dict[str, float | None]]] = defaultdict(list)
     for path in paths:
-        with path.open(encoding="utf-8", newline="") as file:
-            found = list(csv.DictReader(file, delimiter="\t"))
-        if not found or "s" not in found[0]:
-            raise CapsynthError(f"{path}: no benchmark of Snakemake; delete it and run again")
-        rows[stage_of(path)] += found
+        rows[stage_of(path)] += read_benchmark(path)
     if not rows:
         raise CapsynthError("no benchmark files were given; run the workflow first")
-    totals = {stage: sum(_number(row["s"]) or 0.0 for row in its) for stage, its in rows.items()}
+    totals = {stage: sum(row["s"] or 0.0 for row in its) for stage, its in rows.items()}
     whole = sum(totals.values()) or 1.0
     times = []
     for stage, its_rows in rows.items():
-        cpu = [v for row in its_rows if (v := _number(row.get("cpu_time"))) is not None]
-        memory = [v for row in its_rows if (v := _number(row.get("max_rss"))) is not None]
+        cpu = [v for row in its_rows if (v := row["cpu_time"]) is not None]
+        memory = [v for row in its_rows if (v := row["max_rss"]) is not None]
         times.append(
             StageTime(
                 stage,

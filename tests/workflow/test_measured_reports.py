@@ -1,0 +1,65 @@
+"""Calibration, robustness, curves and variances, from a configuration that has them all."""
+
+import copy
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_configuration_with_a_calibration_set_controls_and_replicates_reports_them_all(
+    experiment: Any,
+) -> None:
+    config = copy.deepcopy(experiment.config)
+    config["training_seeds"] = [0, 1]
+    config["eval_sets"]["held-out"] = {
+        "source": "openmoji",
+        "split": "calibration",
+        "images_per_class": 4,
+    }
+    again = {**config["variants"]["class-name"], "seed": 1}
+    config["variants"]["class-name-again"] = again
+    config["training_sets"] |= {
+        "real-half": {"real": 0.5},
+        "real-quarter": {"real": 0.25},
+        "class-name-half": {"variants": {"class-name": 0.5}},
+        "class-name-quarter": {"variants": {"class-name": 0.25}},
+        "class-name-again": {"variants": ["class-name-again"]},
+    }
+    config["report"] |= {
+        "calibration_set": "held-out",
+        "generation_replicates": [["class-name", "class-name-again"]],
+    }
+    experiment.write_config(config)
+    experiment.run()
+    assert experiment.owed() == set()
+
+    report = experiment.folder / "results" / "report"
+    tables = {path.stem for path in (report / "tables").glob("*.tex")}
+    assert {"calibration", "robustness", "corruptions", "variance"} <= tables
+    figures = {path.stem for path in report.glob("*.png")}
+    assert {
+        "corruptions-openmoji-c",
+        "real-fraction",
+        "reliability-openmoji-c",
+        "reliability-openmoji-val",
+        "robustness",
+        "scaling",
+    } <= figures
+    assert "reliability-held-out" not in figures
+    # What temperatures are fitted on is reported nowhere else.
+    assert "held-out" not in (experiment.folder / "results" / "scores.csv").read_text()
+    assert "held-out" not in (experiment.folder / "results" / "robustness.csv").read_text()
+    lines = (experiment.folder / "results" / "calibration.csv").read_text().splitlines()
+    assert {line.split(",")[5] for line in lines if ",held-out," in line} == {"temperature"}
+
+
+def test_without_them_the_report_says_what_is_missing_and_has_no_empty_figures(
+    tiny_experiment: Any,
+) -> None:
+    report = tiny_experiment.folder / "results" / "report"
+    assert "No calibration set is configured" in (report / "tables/calibration.md").read_text()
+    assert "No line is fitted" in (report / "tables/robustness.md").read_text()
+    assert not any((report / f"{name}.png").exists() for name in ("real-fraction", "scaling"))
+    assert not (report / "tables/variance.html").exists()

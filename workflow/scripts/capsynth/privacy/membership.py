@@ -1,0 +1,442 @@
+"""Attacks on the models of one training set: from their stored answers to metrics and ROC curves.
+
+Which images are members and which are not is a member definition:
+
+- ``real``: the real images that the training set holds or descends from, against the held-out
+  evaluation set. A training set that uses no real image is attacked with all of them, as a control.
+- ``synthetic``: the images that were drawn for it, against those of twin variants.
+- ``real-half``, ``synthetic-half``: what is attacked are reference models, each with the half of
+  those images that it was trained on as members and the other half as non-members.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from capsynth.errors import CapsynthError
+from capsynth.predictions import read_predictions
+from capsynth.privacy import attacks, roc
+from capsynth.privacy.references import (
+    Answers,
+    in_reference_half,
+    lira_offline,
+    lira_online,
+    reference_key,
+    rmia_offline,
+    rmia_online,
+)
+from capsynth.seeding import bucket, derive_seed
+from capsynth.shards import ShardRecord, read_manifest, take_fraction, usable
+from capsynth.statistics import image_design, image_df
+
+Floats = npt.NDArray[np.floating]
+Integers = npt.NDArray[np.integer]
+Booleans = npt.NDArray[np.bool_]
+Strings = npt.NDArray[np.str_]
+
+REAL = "real"
+SYNTHETIC = "synthetic"
+HALF = "-half"
+DEFINITIONS = (REAL, SYNTHETIC, REAL + HALF, SYNTHETIC + HALF)
+
+PAPER = "paper"
+REFERENCE_ATTACKS = ("lira-offline", "lira-online", "rmia-offline", "rmia-online")
+ATTACKS = (PAPER, *attacks.SCORES, *REFERENCE_ATTACKS)
+WITHOUT_LEAK = "best_accuracy_without_leak"
+
+# What LiRA looks at: scaled_confidence.
+SCALED = "scaled"
+# Images whose scores are computed at once: 80 MB of a thousand classes.
+ROWS = 10_000
+# False-positive rates of a stored curve: 20 a decade, down to one in ten thousand.
+CURVE_FPRS = 10.0 ** (np.arange(-80, 1) / 20)
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """What models say of ``n`` images; every array has n entries in its last place.
+
+    Attributes:
+        sources: Key of the real image that each is or descends from, else its own: it decides
+            which images are drawn together, and who was trained on which half.
+        class_ids: Their classes.
+        attacked: Scores of the attacked models by name, shape (models, n) each.
+        references: Those of the reference models, shape (references, n) each.
+    """
+
+    sources: Strings
+    class_ids: Strings
+    attacked: Mapping[str, Floats]
+    references: Mapping[str, Floats]
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def take(self, rows: Integers | Booleans) -> "Images":
+        """Return some of the images."""
+        return Images(
+            self.sources[rows],
+            self.class_ids[rows],
+            {name: values[:, rows] for name, values in self.attacked.items()},
+            {name: values[:, rows] for name, values in self.references.items()},
+        )
+
+
+def join(parts: Sequence[Images]) -> Images:
+    """Return the images of all parts, answered by the same models."""
+    first = parts[0]
+    return Images(
+        np.concatenate([part.sources for part in parts]),
+        np.concatenate([part.class_ids for part in parts]),
+        {k: np.concatenate([part.attacked[k] for part in parts], axis=1) for k in first.attacked},
+        {
+            k: np.concatenate([part.references[k] for part in parts], axis=1)
+            for k in first.references
+        },
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Attack:
+    """One attack under one member definition.
+
+    Attributes:
+        definition: Who the members are.
+        name: Of the attack.
+        found: Its metrics over the attacked models.
+        members: Number of members; of halves their mean over models.
+        nonmembers: Number of non-members.
+        curves: TPR of each model at ``CURVE_FPRS``, shape (models, rates); not a number where
+            there are too few non-members to tell.
+    """
+
+    definition: str
+    name: str
+    found: roc.Estimates
+    members: int
+    nonmembers: int
+    curves: Floats
+
+    @property
+    def models(self) -> int:
+        """How many models were attacked."""
+        return len(self.curves)
+
+
+def read_images(
+    attacked: Sequence[Path], references: Sequence[Path], sources: Mapping[str, str] | None = None
+) -> Images:
+    """Read what models answered about one set of images.
+
+    Args:
+        attacked: Predictions of the attacked models.
+        references: Those of the reference models.
+        sources: The real image of each key that counts; other images are left out. None for all
+            images, each its own source.
+
+    Raises:
+        CapsynthError: If there is no file, or the models answered different images.
+    """
+    paths = [*attacked, *references]
+    if not paths:
+        raise CapsynthError("no predictions of a set of images; evaluate the models on it")
+    first = read_predictions(paths[0])
+    keys, class_ids = first.keys, first.sample_class_ids
+    scores = []
+    for path in paths:
+        one = read_predictions(path)
+        if not np.array_equal(one.keys, keys):
+            raise CapsynthError(f"{path}: other images than in {paths[0]}; evaluate both again")
+        scores.append(_scores(one.probabilities, one.target))
+    models, others = scores[: len(attacked)], scores[len(attacked) :]
+    images = Images(
+        keys if sources is None else np.array([sources.get(k, "") for k in keys.tolist()]),
+        class_ids,
+        {name: _stack([model[name] for model in models], len(keys)) for name in scores[0]},
+        {name: _stack([model[name] for model in others], len(keys)) for name in scores[0]},
+    )
+    return images if sources is None else images.take(images.sources != "")
+
+
+def _scores(probabilities: Floats, target: Integers) -> dict[str, Floats]:
+    """Return the scores of n images: a part at a time, since they work on copies in float64."""
+    functions = {name: score.function for name, score in attacks.SCORES.items()}
+    functions[SCALED] = attacks.scaled_confidence
+    found: dict[str, Floats] = {name: np.empty(len(target)) for name in functions}
+    for start in range(0, len(target), ROWS):
+        rows = slice(start, start + ROWS)
+        for name, function in functions.items():
+            found[name][rows] = function(probabilities[rows], target[rows])
+    return found
+
+
+def _stack(rows: Sequence[Floats], n: int) -> Floats:
+    return np.stack(rows) if rows else np.zeros((0, n))
+
+
+@dataclass(frozen=True)
+class Part:
+    """A folder of shards that a training set takes images from.
+
+    Attributes:
+        name: ``real``, or ``images/`` and the name of a variant.
+        manifests: Of its shards.
+        fraction: Share of its images that is taken.
+    """
+
+    name: str
+    manifests: tuple[Path, ...]
+    fraction: float
+
+    def records(self) -> list[ShardRecord]:
+        """Return the images that are taken."""
+        found: list[ShardRecord] = []
+        for manifest in self.manifests:
+            found += take_fraction(usable(read_manifest(manifest)), self.fraction)
+        return found
+
+
+def attack_training_set(
+    parts: Sequence[Part],
+    twins: Mapping[str, Part],
+    answers: Mapping[str, Mapping[str, Path]],
+    held_out: str,
+    draws: int,
+) -> list[Attack]:
+    """Run all attacks on the models of a training set, under every definition that applies.
+
+    Args:
+        parts: What the training set holds.
+        twins: By name of a part, the images that differ from it in the seed of their noise only,
+            with the same fraction.
+        answers: By set of images, those of a part, a twin or ``held_out``, and by model, ``seed0``
+            or ``half3``, its predictions.
+        held_out: The evaluation set that has the distribution of the real images.
+        draws: Bootstrap replicates.
+    """
+    numbers = sorted(
+        int(model.removeprefix("half")) for model in answers[held_out] if model.startswith("half")
+    )
+
+    def images(name: str, sources: Mapping[str, str] | None) -> Images:
+        of = answers[name]
+        attacked = [of[model] for model in sorted(of) if model.startswith("seed")]
+        return read_images(attacked, [of[f"half{number}"] for number in numbers], sources)
+
+    real: dict[str, str] = {}
+    drawn: dict[str, dict[str, str]] = {}
+    for part in parts:
+        records = part.records()
+        if part.name == REAL:
+            real |= {record.key: record.key for record in records}
+        else:
+            real |= {r.source_key: r.source_key for r in records if r.source_key}
+            drawn[part.name] = {record.key: reference_key(record) for record in records}
+    others = images(held_out, None)
+    members = images(REAL, real or None)
+    # The paper's order: classes, and file names within them.
+    _, place = np.unique(members.class_ids, return_inverse=True)
+    members = members.take(np.lexsort((members.sources, place)))
+    found = attack_models(REAL, members, others, None, numbers, draws)
+    if paired := [name for name in drawn if name in twins]:
+        nonmembers = join(
+            [
+                images(twins[name].name, {r.key: reference_key(r) for r in twins[name].records()})
+                for name in paired
+            ]
+        )
+        seen = join([images(name, drawn[name]) for name in paired])
+        found += attack_models(SYNTHETIC, seen, nonmembers, others, numbers, draws)
+    if numbers and real:
+        found += attack_halves(REAL + HALF, members, others, numbers, draws)
+    if numbers and drawn:
+        seen = join([images(name, sources) for name, sources in drawn.items()])
+        found += attack_halves(SYNTHETIC + HALF, seen, others, numbers, draws)
+    return found
+
+
+def attack_models(
+    definition: str,
+    members: Images,
+    nonmembers: Images,
+    population: Images | None,
+    numbers: Sequence[int],
+    draws: int,
+) -> list[Attack]:
+    """Attack trained models with images they saw and images they did not see.
+
+    Args:
+        definition: ``REAL``, where both sides are different images, or ``SYNTHETIC``, where
+            members and non-members of one source are drawn together.
+        members: In the order of class and file name, which ``paper`` goes by.
+        nonmembers: Images that no model saw.
+        population: What RMIA compares with; None for half of the non-members, by their keys.
+        numbers: Numbers of the reference models.
+        draws: Bootstrap replicates.
+    """
+
+    def run(name: str, positives: Images, negatives: Images, scores: Floats) -> Attack:
+        both = join([positives, negatives])
+        is_member = np.arange(len(both)) < len(positives)
+        strata = both.class_ids.tolist()
+        if definition == REAL:
+            sides = np.where(is_member, "member", "non-member").tolist()
+            strata = [f"{side}/{c}" for side, c in zip(sides, strata, strict=True)]
+        return _attack(definition, name, both, strata, scores, is_member[None], draws)
+
+    def scores_of(name: str, *parts: Images) -> Floats:
+        return np.concatenate([part.attacked[name] for part in parts], axis=1)
+
+    first = members.take(attacks.paper_members(len(members)))
+    found = [run(PAPER, first, nonmembers, scores_of("confidence", first, nonmembers))]
+    found += [
+        run(name, members, nonmembers, scores_of(name, members, nonmembers))
+        for name in attacks.SCORES
+    ]
+    if not numbers:
+        return found
+    both = join([members, nonmembers])
+    scaled = [
+        _answers(both, target, numbers, both.references[SCALED]) for target in both.attacked[SCALED]
+    ]
+    found.append(
+        run("lira-offline", members, nonmembers, np.stack([lira_offline(a) for a in scaled]))
+    )
+    if population is None:
+        held = np.array([bucket(f"population/{k}", 2) == 0 for k in nonmembers.sources.tolist()])
+        population, nonmembers = nonmembers.take(held), nonmembers.take(~held)
+        both = join([members, nonmembers])
+    rmia = [
+        rmia_offline(
+            _answers(both, target, numbers, both.references["confidence"]),
+            _answers(population, others, numbers, population.references["confidence"]),
+        )
+        for target, others in zip(
+            both.attacked["confidence"], population.attacked["confidence"], strict=True
+        )
+    ]
+    return [*found, run("rmia-offline", members, nonmembers, np.stack(rmia))]
+
+
+def attack_halves(
+    definition: str, images: Images, population: Images, numbers: Sequence[int], draws: int
+) -> list[Attack]:
+    """Attack each reference model with the images of its half and those of the other half.
+
+    The reference models of an attacked one are those that are not of its pair.
+
+    Args:
+        definition: Name for the results.
+        images: What the training set holds; each model was trained on a half of it.
+        population: Images that no model saw, which RMIA compares with.
+        numbers: Numbers of the reference models.
+        draws: Bootstrap replicates.
+    """
+    seen = _seen(images, numbers)
+    scores = {name: list(images.references[name]) for name in attacks.SCORES}
+    of_pair = np.array(numbers) // 2
+    for position in range(len(numbers)):
+        others = of_pair != of_pair[position]
+        if not others.any():
+            continue
+        rest = [number for number, is_other in zip(numbers, others, strict=True) if is_other]
+        scaled, surely, reference = (
+            _answers(part, answers[position], rest, answers[others])
+            for part, answers in (
+                (images, images.references[SCALED]),
+                (images, images.references["confidence"]),
+                (population, population.references["confidence"]),
+            )
+        )
+        for name, values in (
+            ("lira-offline", lira_offline(scaled)),
+            ("lira-online", lira_online(scaled)),
+            ("rmia-offline", rmia_offline(surely, reference)),
+            ("rmia-online", rmia_online(surely, reference)),
+        ):
+            scores.setdefault(name, []).append(values)
+    strata = images.class_ids.tolist()
+    return [
+        _attack(definition, name, images, strata, np.stack(values), seen, draws)
+        for name, values in scores.items()
+    ]
+
+
+def _seen(images: Images, numbers: Sequence[int]) -> Booleans:
+    """Return whether each reference model has each source in its half: (references, n)."""
+    keys = images.sources.tolist()
+    return np.array([[in_reference_half(k, number) for k in keys] for number in numbers])
+
+
+def _answers(images: Images, target: Floats, numbers: Sequence[int], references: Floats) -> Answers:
+    # Of an image that no model saw it says who would have seen it: so as many are left "out" for it
+    # as for a member, and neither side has the noisier mean.
+    return Answers(target, references, _seen(images, numbers))
+
+
+def _attack(
+    definition: str,
+    name: str,
+    images: Images,
+    strata: Sequence[str],
+    scores: Floats,
+    member: Booleans,
+    draws: int,
+) -> Attack:
+    """Measure scores of shape (models, n) under shared draws; members are (models, n) or (1, n)."""
+    design = image_design(strata, images.sources.tolist())
+    calibration = roc.calibration_half(images.sources)
+    seed = derive_seed("bootstrap", "membership", definition)
+    # Models with members of their own are measured one by one: the seed gives all the same draws.
+    groups = [scores] if len(member) == 1 else list(scores[:, None])
+    parts = [
+        roc.measure(group, mask, calibration, design, draws, seed)
+        for group, mask in zip(groups, member, strict=True)
+    ]
+    measured = roc.Measured(
+        np.concatenate([part.values for part in parts]),
+        np.concatenate([part.replicates for part in parts]),
+        np.concatenate([part.exact for part in parts]),
+    )
+    masks = np.broadcast_to(member, scores.shape)
+    return Attack(
+        definition,
+        name,
+        _estimates(measured, image_df(design, np.arange(len(images)))),
+        round(float(masks.sum(axis=1).mean())),
+        round(float((~masks).sum(axis=1).mean())),
+        np.stack([_curve(row, mask) for row, mask in zip(scores, masks, strict=True)]),
+    )
+
+
+def _estimates(measured: roc.Measured, df_images: int) -> roc.Estimates:
+    """Return the metrics over models; rates that cannot be resolved keep their exact bound.
+
+    The highest of the models' upper bounds holds for their mean: it fails only where that of the
+    model with the highest true rate does.
+    """
+    if len(measured.values) == 1:
+        found = roc.of_model(measured, 0)
+    else:
+        found = roc.over_models(measured, df_images)
+        rates = slice(-len(roc.FPRS), None)
+        unknown = np.isnan(found.values[rates])
+        low, high = found.low.copy(), found.high.copy()
+        low[rates] = np.where(unknown, 0.0, low[rates])
+        high[rates] = np.where(unknown, measured.exact[:, :, 1].max(axis=0), high[rates])
+        found = replace(found, low=low, high=high)
+    return replace(found, low=np.maximum(found.low, 0.0), high=np.minimum(found.high, 1.0))
+
+
+def _curve(scores: Floats, member: Booleans) -> Floats:
+    curve = roc.roc(roc.rank(scores, member), np.ones((1, len(scores))))
+    nonmembers = int((~member).sum())
+    return np.array(
+        [
+            roc.tpr_at_fpr(curve, fpr)[0] if roc.resolves(nonmembers, fpr) else np.nan
+            for fpr in CURVE_FPRS
+        ]
+    )

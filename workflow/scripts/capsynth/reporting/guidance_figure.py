@@ -1,0 +1,145 @@
+"""The figure of what guidance trades: accuracy, precision and recall against its scale."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from capsynth.errors import CapsynthError
+from capsynth.reporting.fidelity_rows import VARIANT, FidelityRow
+from capsynth.reporting.scores import Score, index_scores
+from capsynth.reporting.style import (
+    MARKERS,
+    PALETTE,
+    WIDTH_INCHES,
+    new_figure,
+    paper_style,
+    save_figure,
+)
+
+METRICS = ("precision", "recall")
+
+
+@dataclass(frozen=True)
+class GuidanceSettings:
+    """What the figure shows.
+
+    Attributes:
+        extractor: Feature extractor of precision and recall.
+        eval_set: Evaluation set of the accuracy.
+        lines: Of each line its points: ``guidance_scale``, ``variant``, and the ``training_set``
+            that consists of that variant alone. Their variants differ in nothing else.
+    """
+
+    extractor: str
+    eval_set: str
+    lines: tuple[list[dict[str, Any]], ...]
+
+
+@dataclass(frozen=True)
+class _Point:
+    """A number and how far its bar reaches down and up."""
+
+    x: float
+    y: float
+    down: float
+    up: float
+
+
+def plot_guidance(
+    scores: Sequence[Score],
+    rows: Sequence[FidelityRow],
+    settings: GuidanceSettings,
+    paths: Sequence[Path],
+) -> None:
+    """Draw accuracy, precision and recall against the guidance scale, one line a family.
+
+    Bars are 95 % intervals of accuracy, over images and training seeds, and standard errors of the
+    other two.
+
+    Args:
+        scores: Rows of scores.csv.
+        rows: Rows of fidelity.csv.
+        settings: What is shown.
+        paths: Files to write, .png or .svg.
+
+    Raises:
+        CapsynthError: If nothing is known of a point.
+    """
+    index = index_scores(scores)
+    recipes = sorted({recipe for _, recipe in index.experiments})
+    top1 = {
+        (n[1], n[2]): s for n, s in index.summaries.items() if n[3:] == (settings.eval_set, "top1")
+    }
+    fidelity = {
+        (row.name, row.metric): row
+        for row in rows
+        if (row.extractor, row.kind, row.class_id) == (settings.extractor, VARIANT, "")
+    }
+    with paper_style():
+        figure = new_figure(WIDTH_INCHES, 2.6)
+        accuracy, *others = figure.subplots(1, 1 + len(METRICS), sharex=True)
+        for place, line in enumerate(settings.lines):
+            line = sorted(line, key=lambda point: float(point["guidance_scale"]))
+            style: dict[str, Any] = {
+                "color": PALETTE[place % len(PALETTE)],
+                "marker": MARKERS[place % len(MARKERS)],
+            }
+            name = " / ".join(point["variant"] for point in line)
+            for recipe, dashes in zip(recipes, ("-", "--", ":", "-.") * len(recipes), strict=False):
+                suffix = f", {recipe}" if len(recipes) > 1 else ""
+                points = [
+                    _accuracy(point, top1.get((point["training_set"], recipe))) for point in line
+                ]
+                _draw(accuracy, points, {**style, "ls": dashes, "label": name + suffix})
+            for axes, metric in zip(others, METRICS, strict=True):
+                _draw(axes, [_fidelity(point, metric, fidelity) for point in line], style)
+        accuracy.set_ylabel(f"top-1 on {settings.eval_set} (%)")
+        accuracy.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}"))
+        for axes, metric in zip(others, METRICS, strict=True):
+            axes.set_ylabel(f"{metric}, {settings.extractor}")
+        for axes in (accuracy, *others):
+            axes.set_xlabel("guidance scale")
+            axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+        handles, labels = accuracy.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=1)
+        save_figure(figure, paths)
+
+
+def _accuracy(point: dict[str, Any], score: Score | None) -> _Point:
+    if score is None or score.ci_low is None or score.ci_high is None:
+        raise CapsynthError(
+            f"{point['training_set']}: no accuracy with an interval; run collect_scores again"
+        )
+    y = score.value
+    return _Point(
+        point["guidance_scale"], y, max(0.0, y - score.ci_low), max(0.0, score.ci_high - y)
+    )
+
+
+def _fidelity(
+    point: dict[str, Any], metric: str, rows: dict[tuple[str, str], FidelityRow]
+) -> _Point | None:
+    row = rows.get((point["variant"], metric))
+    if row is None:
+        raise CapsynthError(f"{point['variant']}: no {metric}; run measure_fidelity for it")
+    if row.value is None:
+        return None
+    error = row.standard_error or 0.0
+    return _Point(point["guidance_scale"], row.value, error, error)
+
+
+def _draw(axes: Any, points: Sequence[_Point | None], style: dict[str, Any]) -> None:
+    known = [point for point in points if point is not None]
+    axes.errorbar(
+        [point.x for point in known],
+        [point.y for point in known],
+        yerr=[[point.down for point in known], [point.up for point in known]],
+        lw=1.2,
+        elinewidth=1.0,
+        ms=4.5,
+        mew=0.0,
+        **style,
+    )

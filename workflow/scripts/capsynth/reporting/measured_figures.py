@@ -1,0 +1,251 @@
+"""Figures of calibration, corruptions, and accuracy by the number of images."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from capsynth.errors import CapsynthError
+from capsynth.reporting.calibration_scores import ReliabilityBin
+from capsynth.reporting.measured_tables import corruption_levels
+from capsynth.reporting.scores import Score, index_scores
+from capsynth.reporting.settings import ReportSettings
+from capsynth.reporting.style import (
+    INK,
+    MARKERS,
+    MUTED,
+    PALETTE,
+    WIDTH_INCHES,
+    hide,
+    new_figure,
+    paper_style,
+    save_figure,
+)
+
+PANELS_A_ROW = 3
+_percent = FuncFormatter(lambda value, _: f"{100 * value:g}")
+
+
+def _grid(panels: int, height: float, columns: int = PANELS_A_ROW) -> tuple:  # type: ignore[type-arg]
+    """Return a figure of so many panels on shared axes, the panels, and those to hide."""
+    columns = min(columns, panels)
+    rows = math.ceil(panels / columns)
+    figure = new_figure(WIDTH_INCHES, 0.4 + height * rows)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel().tolist()
+    for position, axes in enumerate(grid[:panels]):
+        # The panel above an empty place carries the labels that would stand below.
+        axes.tick_params(labelbottom=position + columns >= panels)
+    for axes in grid[panels:]:
+        hide(axes)
+    return figure, grid[:panels], columns
+
+
+def plot_reliability(
+    bins: Sequence[ReliabilityBin],
+    settings: ReportSettings,
+    eval_set: str,
+    paths: Sequence[Path],
+) -> None:
+    """Draw the reliability diagrams of one evaluation set, a panel a training set and recipe.
+
+    Accuracy against confidence by bin, before and after temperature scaling; bars are 95 %
+    intervals, the area of a marker is the share of the samples.
+
+    Raises:
+        CapsynthError: If no run has answered the evaluation set.
+    """
+    of_set = [one for one in bins if one.eval_set == eval_set]
+    names = {(b.dataset, b.training_set, b.recipe) for b in of_set}
+    panels = sorted(
+        (name for name in names if name[1] in settings.training_sets),
+        key=lambda name: (settings.training_sets.index(name[1]), name),
+    )
+    if not panels:
+        raise CapsynthError(f"no reliability on {eval_set!r}; run measure_calibration for it")
+    recipes = {recipe for _, _, recipe in panels}
+    with paper_style():
+        figure, grid, columns = _grid(len(panels), 2.2)
+        for position, (axes, name) in enumerate(zip(grid, panels, strict=True)):
+            axes.set_title(name[1] if len(recipes) == 1 else f"{name[1]}, {name[2]}")
+            axes.plot([0, 1], [0, 1], ":", color=MUTED, lw=0.9, zorder=1)
+            for scaled in (False, True):
+                mine = (name[0], name[1], name[2], scaled)
+                _reliability_line(
+                    axes,
+                    [b for b in of_set if (b.dataset, b.training_set, b.recipe, b.scaled) == mine],
+                )
+            axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+            axes.xaxis.set_major_formatter(_percent)
+            axes.yaxis.set_major_formatter(_percent)
+            if position % columns == 0:
+                axes.set_ylabel("accuracy (%)")
+        figure.supxlabel(f"confidence on {eval_set} (%)", fontsize=8, color=INK)
+        handles = [
+            Line2D([], [], marker=MARKERS[i], ls=("-", "--")[i], color=PALETTE[i], ms=4, label=text)
+            for i, text in enumerate(("as trained", "temperature scaled"))
+            if any(one.scaled == bool(i) for one in of_set)
+        ]
+        handles.append(Line2D([], [], ls=":", color=MUTED, lw=0.9, label="calibrated"))
+        figure.legend(handles=handles, loc="outside upper center", ncols=3)
+        save_figure(figure, paths)
+
+
+def _reliability_line(axes: Axes, bins: Sequence[ReliabilityBin]) -> None:
+    if not bins:
+        return
+    style = int(bins[0].scaled)
+    colour = PALETTE[style]
+    x, y = ([getattr(one, name) for one in bins] for name in ("confidence", "accuracy"))
+    axes.vlines(x, [b.ci_low for b in bins], [b.ci_high for b in bins], color=colour, lw=0.8)
+    axes.plot(x, y, ("-", "--")[style], color=colour, lw=1.0, zorder=2)
+    sizes = [4 + 120 * one.share for one in bins]
+    axes.scatter(x, y, sizes, color=colour, marker=MARKERS[style], linewidths=0, zorder=3)
+
+
+def plot_corruptions(
+    scores: Sequence[Score], settings: ReportSettings, eval_set: str, paths: Sequence[Path]
+) -> None:
+    """Draw the errors of one corruption set as heat maps, a panel a training set and recipe.
+
+    Raises:
+        CapsynthError: If the evaluation set has no corruptions.
+    """
+    index = index_scores(scores)
+    levels = corruption_levels(index, eval_set)
+    if not levels:
+        raise CapsynthError(f"{eval_set!r} has no corruptions; name a set that has")
+    kinds, severities = list(levels), sorted({s for found in levels.values() for s in found})
+    panels = [
+        (dataset, training_set, recipe)
+        for dataset, recipe in index.experiments
+        for training_set in settings.training_sets
+        if (dataset, training_set, recipe, eval_set, "top1") in index.summaries
+    ]
+    recipes = {recipe for _, _, recipe in panels}
+    with paper_style():
+        figure, grid, _ = _grid(len(panels), 0.5 + 0.2 * len(kinds))
+        for axes, name in zip(grid, panels, strict=True):
+            axes.set_title(name[1] if len(recipes) == 1 else f"{name[1]}, {name[2]}")
+            found = [
+                [index.summaries.get((*name, eval_set, f"error/{k}-{s}")) for s in severities]
+                for k in kinds
+            ]
+            errors = np.array([[np.nan if s is None else s.value for s in row] for row in found])
+            axes.imshow(errors, cmap="cividis", vmin=0.0, vmax=1.0, aspect="auto")
+            axes.grid(False)
+            axes.tick_params(length=0)
+            axes.set_xticks(range(len(severities)), [str(s) for s in severities])
+            axes.set_yticks(range(len(kinds)), kinds)
+            for row, column in np.ndindex(*errors.shape):
+                value = errors[row, column]
+                if not np.isnan(value):
+                    axes.text(
+                        column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=6.5,
+                        color=INK if value > 0.5 else "white",
+                    )  # fmt: skip
+        figure.supxlabel("severity", fontsize=8, color=INK)
+        bar = figure.colorbar(
+            ScalarMappable(Normalize(0.0, 1.0), "cividis"), ax=grid, shrink=0.8, pad=0.01
+        )
+        bar.ax.yaxis.set_major_formatter(_percent)
+        bar.set_label(f"top-1 error on {eval_set} (%)")
+        bar.outline.set_visible(False)
+        save_figure(figure, paths)
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """A training set on a curve.
+
+    Attributes:
+        line: Name of its line.
+        training_set: Its name.
+        x: Where it stands: a fraction of the real images, or a number of images.
+    """
+
+    line: str
+    training_set: str
+    x: float
+
+
+def plot_curves(
+    scores: Sequence[Score],
+    settings: ReportSettings,
+    points: Sequence[CurvePoint],
+    x_label: str,
+    logarithmic: bool,
+    paths: Sequence[Path],
+) -> None:
+    """Draw top-1 accuracy along a quantity of images, a panel an evaluation set.
+
+    Bars are 95 % intervals over images and training seeds; shapes are lines, and with several
+    recipes every line is drawn for each.
+
+    Raises:
+        CapsynthError: If no training set of the curve has a score.
+    """
+    index = index_scores(scores)
+    lines = list(dict.fromkeys(point.line for point in points))
+    with paper_style():
+        figure, grid, columns = _grid(len(settings.eval_sets), 1.9)
+        drawn = False
+        for position, (axes, eval_set) in enumerate(zip(grid, settings.eval_sets, strict=True)):
+            axes.set_title(eval_set)
+            for (place, line), experiment in (
+                (numbered, experiment)
+                for numbered in enumerate(lines)
+                for experiment in index.experiments
+            ):
+                dataset, recipe = experiment
+                found = sorted(
+                    (point.x, row.value, row.ci_low or 0.0, row.ci_high or 1.0)
+                    for point in points
+                    if point.line == line
+                    and (
+                        row := index.summaries.get(
+                            (dataset, point.training_set, recipe, eval_set, "top1")
+                        )
+                    )
+                )
+                if found:
+                    drawn = True
+                    x, y, low, high = (list(values) for values in zip(*found, strict=True))
+                    colour = PALETTE[place % len(PALETTE)]
+                    dashes = ("-", "--", ":", "-.")[index.experiments.index(experiment) % 4]
+                    axes.vlines(x, low, high, color=colour, lw=1.0)
+                    axes.plot(
+                        x, y, MARKERS[place % len(MARKERS)], ls=dashes, color=colour, ms=4, lw=1.0
+                    )
+            axes.yaxis.set_major_formatter(_percent)
+            if logarithmic:
+                axes.set_xscale("log")
+            else:
+                axes.xaxis.set_major_formatter(_percent)
+                axes.xaxis.set_major_locator(MaxNLocator(5))
+            if position % columns == 0:
+                axes.set_ylabel("top-1 accuracy (%)")
+        if not drawn:
+            raise CapsynthError("no training set of the curve has a score; run collect_scores")
+        figure.supxlabel(x_label, fontsize=8, color=INK)
+        handles = [
+            Line2D(
+                [], [], marker=MARKERS[i % len(MARKERS)], color=PALETTE[i % len(PALETTE)], ms=4,
+                label=line,
+            )
+            for i, line in enumerate(lines)
+        ]  # fmt: skip
+        recipes = [recipe for _, recipe in index.experiments]
+        handles += [
+            Line2D([], [], ls=("-", "--", ":", "-.")[i % 4], color=MUTED, label=recipe)
+            for i, recipe in enumerate(recipes)
+            if len(recipes) > 1
+        ]
+        figure.legend(handles=handles, loc="outside upper center", ncols=4)
+        save_figure(figure, paths)

@@ -1,0 +1,247 @@
+"""Tables of calibration, robustness and corruptions."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from capsynth.reporting.calibration_scores import CALIBRATION_METRICS, SCALED, TEMPERATURE
+from capsynth.reporting.robustness_scores import CONTROLS, PUBLISHED, LinePoint, RobustnessSettings
+from capsynth.reporting.scores import CORRUPTED_LEVEL, Score, ScoreIndex, index_scores
+from capsynth.reporting.settings import ReportSettings
+from capsynth.reporting.tables import (
+    Cell,
+    Column,
+    Table,
+    interval_cell,
+    interval_names,
+    label,
+)
+
+_CALIBRATION_TITLES = {
+    "ece": "ECE",
+    "adaptive_ece": "Adaptive ECE",
+    "classwise_ece": "Class-wise ECE",
+    "nll": "NLL",
+    "brier": "Brier",
+}
+
+
+def _names(*titles: tuple[str, str]) -> tuple[Column, ...]:
+    return tuple(Column(title, (name,), numeric=False) for title, name in titles)
+
+
+_RUN_COLUMNS = _names(("Training set", "training_set"), ("Recipe", "recipe"))
+
+
+def _cell(
+    row: Score | None, *, scale: float = 100.0, digits: int = 1, signed: bool = False
+) -> Cell:
+    values = (row.value, row.ci_low, row.ci_high) if row else (None, None, None)
+    return interval_cell(*values, scale=scale, digits=digits, signed=signed)
+
+
+def calibration_table(rows: Sequence[Score], settings: ReportSettings) -> Table:
+    """Return calibration metrics: a row a training set, evaluation set and scaling."""
+    index = index_scores(rows)
+    temperatures = {
+        name[:3]: row for name, row in index.summaries.items() if name[4] == TEMPERATURE
+    }
+    columns = (
+        *_RUN_COLUMNS,
+        *_names(("Evaluation set", "eval_set"), ("Scaling", "scaling")),
+        Column("Temperature", interval_names(TEMPERATURE)),
+        *(
+            Column(f"{title} (%)" if _is_share(name) else title, interval_names(name))
+            for name, title in _CALIBRATION_TITLES.items()
+        ),
+    )
+    found = []
+    for dataset, recipe in index.experiments:
+        for training_set in settings.training_sets:
+            for eval_set in settings.eval_sets:
+                name = (dataset, training_set, recipe, eval_set)
+                for scaling, mark in (("none", ""), ("temperature", SCALED)):
+                    if (*name, f"ece{mark}") in index.summaries:
+                        temperature = temperatures.get(name[:3]) if mark else None
+                        cells = (
+                            _cell(
+                                index.summaries.get((*name, f"{metric}{mark}")),
+                                scale=100.0 if _is_share(metric) else 1.0,
+                                digits=1 if _is_share(metric) else 3,
+                            )
+                            for metric in CALIBRATION_METRICS
+                        )
+                        found.append(
+                            (
+                                *(label(x) for x in (training_set, recipe, eval_set, scaling)),
+                                _cell(temperature, scale=1.0, digits=2),
+                                *cells,
+                            )
+                        )
+    fitted = sorted({row.eval_set for row in temperatures.values()})
+    after = (
+        f"Scaling by a temperature: one for each run, fitted on {', '.join(fitted)}, which is used "
+        "for nothing else. "
+        if fitted
+        else "No calibration set is configured: nothing is scaled. "
+    )
+    note = (
+        f"Means over training seeds with 95 % intervals (images within class, and seeds). {after}"
+        "ECE: expected calibration error, 15 bins of equal width; adaptive: of equal mass; "
+        "class-wise: of the probability of each class. NLL in nats, Brier from 0 to 2. Lower is "
+        "better. Calibration errors are above 0 for a calibrated classifier too."
+    )
+    return Table("calibration", "Calibration", note, columns, tuple(found))
+
+
+def _is_share(metric: str) -> bool:
+    return metric.endswith("ece")
+
+
+def robustness_table(
+    scores: Sequence[Score],
+    rows: Sequence[Score],
+    points: Sequence[LinePoint],
+    settings: ReportSettings,
+    measured: RobustnessSettings,
+) -> Table:
+    """Return effective robustness: a row a training set and shifted evaluation set."""
+    index, above = index_scores(scores), index_scores(rows).summaries
+    lines = {(point.dataset, point.eval_set, point.fit): point for point in points}
+    fits = [fit for fit in (CONTROLS, PUBLISHED) if any(key[2] == fit for key in lines)]
+    metrics = {CONTROLS: "effective_robustness", PUBLISHED: "effective_robustness/published"}
+    columns = (
+        *_RUN_COLUMNS,
+        *_names(("Evaluation set", "eval_set")),
+        Column("In distribution (%)", interval_names("in_distribution")),
+        Column("Out of distribution (%)", interval_names("out_of_distribution")),
+        *(
+            column
+            for fit in fits
+            for column in (
+                Column(f"Above line of {fit} (points)", interval_names(metrics[fit])),
+                Column("Extrapolated", (f"{fit}_extrapolated",), numeric=False),
+            )
+        ),
+    )
+    found = []
+    for dataset, recipe in index.experiments:
+        for training_set in settings.training_sets:
+            for eval_set in settings.shifted:
+                name = (dataset, training_set, recipe)
+                inside = index.summaries.get((*name, measured.inside(eval_set), "top1"))
+                outside = index.summaries.get((*name, eval_set, "top1"))
+                if inside is None or outside is None or eval_set in measured.clean.values():
+                    continue
+                cells: list[Cell] = []
+                for fit in fits:
+                    row = above.get((*name, eval_set, metrics[fit]))
+                    line = lines.get((dataset, eval_set, fit))
+                    cells += [_cell(row, signed=True), label(_extrapolated(inside, line, row))]
+                found.append(
+                    (
+                        *(label(x) for x in (training_set, recipe, eval_set)),
+                        _cell(inside),
+                        _cell(outside),
+                        *cells,
+                    )
+                )
+    controls = {point.classifiers for point in points if point.fit == CONTROLS}
+    told = (
+        f"The line is fitted to logits of {min(controls)} controls, training sets of real images "
+        "only with one recipe each, every one the mean of its seeds; they lie about it by "
+        "construction and have no number of their own. The interval holds images, seeds and line."
+        if controls
+        else "No line is fitted: that needs three controls, training sets of real images only "
+        "(at three fractions, or with several recipes)."
+    )
+    if PUBLISHED in fits:
+        told += " Published: lines through the standard classifiers of the ImageNet testbed."
+    note = (
+        "Top-1 accuracy with 95 % intervals, and effective robustness: accuracy out of "
+        f"distribution above what the line expects at the accuracy in distribution. {told} "
+        "Extrapolated: the accuracy in distribution lies outside those the line was fitted to."
+    )
+    return Table("robustness", "Effective robustness", note, columns, tuple(found))
+
+
+def _extrapolated(inside: Score, line: LinePoint | None, above: Score | None) -> str:
+    if line is None or above is None:
+        return ""
+    return "no" if line.lowest <= inside.value <= line.highest else "yes"
+
+
+def corruption_levels(index: ScoreIndex, eval_set: str) -> dict[str, list[int]]:
+    """Return the severities of every corruption of a set, both sorted; none of other sets."""
+    levels: dict[str, set[int]] = {}
+    for name in index.summaries:
+        match = CORRUPTED_LEVEL.fullmatch(name[4])
+        if name[3] == eval_set and match:
+            levels.setdefault(match["corruption"], set()).add(int(match["severity"]))
+    return {kind: sorted(levels[kind]) for kind in sorted(levels)}
+
+
+def corruption_table(
+    scores: Sequence[Score], rows: Sequence[Score], settings: ReportSettings
+) -> Table:
+    """Return errors by corruption and severity, with a row for all corruptions of a set."""
+    index, means = index_scores(scores), index_scores(rows).summaries
+    by_set = {name: corruption_levels(index, name) for name in settings.eval_sets}
+    severities = sorted({s for levels in by_set.values() for of in levels.values() for s in of})
+    of_means = {
+        "mean_error": "Mean",
+        "added_error": "Added to clean",
+        "mce": "mCE",
+        "relative_mce": "Relative mCE",
+    }
+    known = {name[4] for name in means}
+    shown = {metric: title for metric, title in of_means.items() if metric in known}
+    columns = (
+        *_RUN_COLUMNS,
+        *_names(("Evaluation set", "eval_set"), ("Corruption", "corruption")),
+        *(
+            Column(str(severity), interval_names(f"severity{severity}"), "Severity")
+            for severity in severities
+        ),
+        *(
+            Column(title, interval_names(metric), "All severities")
+            for metric, title in shown.items()
+        ),
+    )
+    found = []
+    for dataset, recipe in index.experiments:
+        for training_set in settings.training_sets:
+            for eval_set, levels in by_set.items():
+                name = (dataset, training_set, recipe, eval_set)
+                labels = (training_set, recipe, eval_set)
+                for kind in levels:
+                    cells = [
+                        _cell(index.summaries.get((*name, f"error/{kind}-{severity}")))
+                        for severity in severities
+                    ]
+                    mean = _cell(_error_of(index.summaries.get((*name, f"top1/{kind}"))))
+                    empty = [_cell(None)] * (len(shown) - 1)
+                    found.append((*map(label, labels), label(kind), *cells, mean, *empty))
+                if levels and (*name, "mean_error") in means:
+                    cells = [_cell(means.get((*name, metric))) for metric in shown]
+                    empty = [_cell(None)] * len(severities)
+                    found.append((*map(label, labels), label("all"), *empty, *cells))
+    baseline = (
+        " mCE: mean over corruptions of the error over AlexNet's, in percent; relative mCE: of "
+        "what corruptions add to the clean error."
+        if "mce" in shown
+        else " There is no mCE: AlexNet's errors are published for ImageNet-C only."
+    )
+    note = (
+        "Top-1 error in percent by corruption and severity, mean over training seeds with its 95 % "
+        "interval (photographs with all their corrupted versions, and seeds). Added to clean: mean "
+        f"error less the error on the same images uncorrupted, in the same draws.{baseline}"
+    )
+    return Table("corruptions", "Errors under corruptions", note, columns, tuple(found))
+
+
+def _error_of(accuracy: Score | None) -> Score | None:
+    """Return the error that belongs to an accuracy."""
+    if accuracy is None or accuracy.ci_low is None or accuracy.ci_high is None:
+        return None
+    value, low, high = (1.0 - x for x in (accuracy.value, accuracy.ci_high, accuracy.ci_low))
+    return replace(accuracy, metric="error", value=value, ci_low=low, ci_high=high)

@@ -1,0 +1,28 @@
+"""Write the tables of fidelity as CSV, Markdown, LaTeX and HTML."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from capsynth import cli
+from capsynth.reporting.fidelity_rows import FidelityRow
+from capsynth.reporting.fidelity_tables import FidelitySettings, make_fidelity_tables
+from capsynth.reporting.rows import read_rows
+from capsynth.settings import settings_from_json
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--fidelity", type=Path, required=True)
+    parser.add_argument("--config-json", required=True, help="JSON of FidelitySettings")
+    parser.add_argument("--output-dir", type=Path, required=True)
+    args = parser.parse_args(argv)
+    rows = read_rows(args.fidelity, FidelityRow, "measure_fidelity")
+    settings = settings_from_json(FidelitySettings, args.config_json)
+    make_fidelity_tables(rows, settings, args.output_dir)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

@@ -1,0 +1,27 @@
+"""Measure how much images, training seeds and generation seeds vary accuracy."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from capsynth import cli
+from capsynth.reporting.records import write_records
+from capsynth.reporting.variance_scores import Variance, measure_variance
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, fromfile_prefix_chars="@")
+    parser.add_argument("--predictions", type=Path, nargs="+", required=True)
+    parser.add_argument("--groups", required=True, help="JSON lists of training sets: [[a, b]]")
+    parser.add_argument("--draws", type=int, default=1000, help="bootstrap replicates")
+    parser.add_argument("--output", type=Path, required=True)
+    args = parser.parse_args(argv)
+    rows = measure_variance(args.predictions, json.loads(args.groups), args.draws)
+    write_records(args.output, Variance, rows)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
