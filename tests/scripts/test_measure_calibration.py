@@ -1,5 +1,4 @@
 import csv
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +10,8 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 from capsynth import calibration
 from capsynth.errors import CapsynthError
 from capsynth.predictions import Predictions, read_predictions
+from capsynth.records import read_records
 from capsynth.reporting.calibration_scores import ReliabilityBin
-from capsynth.reporting.records import read_records, write_records
 from capsynth.reporting.scores import Score, index_scores, read_scores
 from make_calibration_table import main as make_calibration_table
 from measure_calibration import main as measure_calibration
@@ -155,18 +154,3 @@ def test_reliability_is_drawn_and_an_unknown_set_refused(
     assert "temperature scaled" in svg.read_text() or svg.stat().st_size > 10_000
     with pytest.raises(CapsynthError, match="no reliability on 'toy-x'"):
         plot_reliability([*args, "--eval-set", "toy-x", "--output", str(svg)])
-
-
-def test_records_are_read_as_they_were_written_and_other_files_refused(tmp_path: Path) -> None:
-    path = tmp_path / "r.csv"
-    one = ReliabilityBin("toy", "a,b", "tiny", "val", True, 0.0, 0.5, 1.0, 0.25, 0.5, 0.1, 0.9)
-    write_records(path, ReliabilityBin, [one])
-    assert read_records(path, ReliabilityBin, "it") == [one]
-    path.write_text(path.read_text().replace("0.25", "many"))
-    with pytest.raises(CapsynthError, match="run it again"):
-        read_records(path, ReliabilityBin, "it")
-    path.write_text(json.dumps({}))
-    with pytest.raises(CapsynthError, match="has columns"):
-        read_records(path, ReliabilityBin, "it")
-    with pytest.raises(CapsynthError, match="run it first"):
-        read_records(tmp_path / "no.csv", ReliabilityBin, "it")

@@ -12,7 +12,7 @@ from capsynth.corruptions import IMAGENET_C
 from capsynth.errors import CapsynthError
 from capsynth.files import write_json
 from capsynth.predictions import Predictions, read_predictions, write_predictions
-from capsynth.reporting.records import read_records
+from capsynth.records import read_records
 from capsynth.reporting.robustness_scores import LinePoint, published_line
 from capsynth.reporting.scores import index_scores, read_scores
 from capsynth.reporting.variance_scores import Variance

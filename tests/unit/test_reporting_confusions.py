@@ -5,6 +5,7 @@ import pytest
 
 from capsynth.errors import CapsynthError
 from capsynth.predictions import read_predictions, write_predictions
+from capsynth.records import read_records, write_records
 from capsynth.reporting import confusions
 from capsynth.reporting.scores import collect_scores
 from capsynth.reporting.settings import ReportSettings
@@ -123,22 +124,13 @@ def test_rows_survive_the_file_and_repeat_its_bytes(tmp_path: Path) -> None:
     paths = write_runs(tmp_path)
     for name, order in (("one", paths), ("two", paths[::-1])):
         rows = confusions.compare_confusions(order, [("a", "b")], draws=100)
-        confusions.write_confusions(tmp_path / f"{name}.csv", rows)
+        write_records(tmp_path / f"{name}.csv", confusions.Confusion, rows)
     assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "two.csv").read_bytes()
-    read = confusions.read_confusions(tmp_path / "one.csv")
+    read = read_records(tmp_path / "one.csv", confusions.Confusion, "compare_confusions")
     assert [r.value for r in read] == pytest.approx([r.value for r in rows], abs=1e-6)
     assert [(r.target, r.prediction, r.n) for r in read] == [
         (r.target, r.prediction, r.n) for r in rows
     ]
-
-
-def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "confusions.csv"
-    with pytest.raises(CapsynthError, match="run compare_confusions first"):
-        confusions.read_confusions(path)
-    path.write_text("a,b\n1,2\n")
-    with pytest.raises(CapsynthError, match="its columns are not"):
-        confusions.read_confusions(path)
 
 
 def test_the_table_has_the_largest_confusions_and_no_right_answer(tmp_path: Path) -> None:

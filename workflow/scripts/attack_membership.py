@@ -8,7 +8,8 @@ from pathlib import Path
 
 from capsynth import cli
 from capsynth.privacy.membership import Part, attack_training_set
-from capsynth.privacy.results import AttackScore, CurvePoint, rows_of, write_rows
+from capsynth.privacy.results import AttackScore, CurvePoint, rows_of
+from capsynth.records import write_records
 from capsynth.shards import shard_name
 
 
@@ -47,8 +48,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         answers[images][model] = Path(file)
     found = attack_training_set(parts, twins, answers, args.held_out, args.draws)
     scores, points = rows_of(args.root.name, args.training_set, args.recipe, found)
-    write_rows(args.scores, AttackScore, scores)
-    write_rows(args.curves, CurvePoint, points)
+    write_records(args.scores, AttackScore, sorted(scores))
+    write_records(args.curves, CurvePoint, sorted(points))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from capsynth import cli
-from capsynth.privacy.results import AttackScore, CurvePoint, read_rows, write_rows
+from capsynth.privacy.results import AttackScore, CurvePoint
+from capsynth.records import read_records, write_records
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -17,10 +18,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--curves-output", type=Path, required=True)
     args = parser.parse_args(argv)
-    scores = [row for path in args.scores for row in read_rows(path, AttackScore)]
-    points = [row for path in args.curves for row in read_rows(path, CurvePoint)]
-    write_rows(args.output, AttackScore, scores)
-    write_rows(args.curves_output, CurvePoint, points)
+    for kind, parts, output in (
+        (AttackScore, args.scores, args.output),
+        (CurvePoint, args.curves, args.curves_output),
+    ):
+        rows = [row for path in parts for row in read_records(path, kind, "attack_membership")]
+        write_records(output, kind, sorted(rows))
 
 
 if __name__ == "__main__":

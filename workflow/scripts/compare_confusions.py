@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from capsynth import cli
-from capsynth.reporting.confusions import compare_confusions, write_confusions
+from capsynth.records import write_records
+from capsynth.reporting.confusions import Confusion, compare_confusions
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -19,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True, help="CSV")
     args = parser.parse_args(argv)
     rows = compare_confusions(args.predictions, json.loads(args.comparisons), args.draws)
-    write_confusions(args.output, rows)
+    write_records(args.output, Confusion, rows)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from capsynth import cli
-from capsynth.reporting.confusions import make_confusion_table, read_confusions
+from capsynth.records import read_records
+from capsynth.reporting.confusions import Confusion, make_confusion_table
 from capsynth.reporting.settings import ReportSettings
 from capsynth.settings import settings_from_json
 
@@ -19,7 +20,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--output-dir", type=Path, required=True)
     args = parser.parse_args(argv)
     settings = settings_from_json(ReportSettings, args.config_json)
-    make_confusion_table(read_confusions(args.confusions), settings, args.output_dir)
+    rows = read_records(args.confusions, Confusion, "compare_confusions")
+    make_confusion_table(rows, settings, args.output_dir)
 
 
 if __name__ == "__main__":

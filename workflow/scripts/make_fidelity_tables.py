@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from capsynth import cli
+from capsynth.records import read_records
 from capsynth.reporting.fidelity_rows import FidelityRow
 from capsynth.reporting.fidelity_tables import FidelitySettings, make_fidelity_tables
-from capsynth.reporting.rows import read_rows
 from capsynth.settings import settings_from_json
 
 
@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--config-json", required=True, help="JSON of FidelitySettings")
     parser.add_argument("--output-dir", type=Path, required=True)
     args = parser.parse_args(argv)
-    rows = read_rows(args.fidelity, FidelityRow, "measure_fidelity")
+    rows = read_records(args.fidelity, FidelityRow, "measure_fidelity")
     settings = settings_from_json(FidelitySettings, args.config_json)
     make_fidelity_tables(rows, settings, args.output_dir)
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from capsynth import cli
-from capsynth.privacy.results import Leakage, read_rows
+from capsynth.privacy.results import Leakage
+from capsynth.records import read_records
 from capsynth.reporting.privacy import make_leakage_table
 
 
@@ -16,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--leakage", type=Path, required=True)
     parser.add_argument("--output-dir", type=Path, required=True)
     args = parser.parse_args(argv)
-    make_leakage_table(read_rows(args.leakage, Leakage), args.output_dir)
+    make_leakage_table(read_records(args.leakage, Leakage, "measure_leakage"), args.output_dir)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from capsynth import cli
-from capsynth.privacy.results import AttackScore, read_rows
+from capsynth.privacy.results import AttackScore
+from capsynth.records import read_records
 from capsynth.reporting.privacy import make_privacy_table
 from capsynth.reporting.settings import ReportSettings
 from capsynth.settings import settings_from_json
@@ -20,7 +21,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--output-dir", type=Path, required=True)
     args = parser.parse_args(argv)
     settings = settings_from_json(ReportSettings, args.config_json)
-    make_privacy_table(read_rows(args.scores, AttackScore), settings, args.output_dir)
+    scores = read_records(args.scores, AttackScore, "collect_privacy")
+    make_privacy_table(scores, settings, args.output_dir)
 
 
 if __name__ == "__main__":

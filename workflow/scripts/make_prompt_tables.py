@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from capsynth import cli
+from capsynth.records import read_records
 from capsynth.reporting.prompt_rows import PromptRow
 from capsynth.reporting.prompt_tables import PromptTableSettings, make_prompt_tables
-from capsynth.reporting.rows import read_rows
 from capsynth.settings import settings_from_json
 
 
@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--config-json", required=True, help="JSON of PromptTableSettings")
     parser.add_argument("--output-dir", type=Path, required=True)
     args = parser.parse_args(argv)
-    rows = read_rows(args.prompts, PromptRow, "measure_prompts")
+    rows = read_records(args.prompts, PromptRow, "measure_prompts")
     settings = settings_from_json(PromptTableSettings, args.config_json)
     make_prompt_tables(rows, settings, args.output_dir)
 

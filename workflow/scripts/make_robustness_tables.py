@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from capsynth import cli
+from capsynth.records import read_records
 from capsynth.reporting.measured_tables import corruption_table, robustness_table
-from capsynth.reporting.records import read_records
 from capsynth.reporting.robustness_scores import LinePoint, RobustnessSettings
 from capsynth.reporting.scores import read_scores
 from capsynth.reporting.settings import ReportSettings

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from capsynth import cli
-from capsynth.reporting.records import read_records
+from capsynth.records import read_records
 from capsynth.reporting.tables import write_table
 from capsynth.reporting.variance_scores import Variance, variance_table
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from capsynth import cli
+from capsynth.records import write_records
 from capsynth.reporting.calibration_scores import ReliabilityBin, measure_calibration
-from capsynth.reporting.records import write_records
 from capsynth.reporting.scores import write_scores
 
 

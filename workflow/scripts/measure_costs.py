@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from capsynth import cli
+from capsynth.records import write_records
 from capsynth.reporting.costs import CostRow, measure_costs, read_jobs
-from capsynth.reporting.rows import write_rows
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -16,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--jobs", type=Path, required=True, help="JSON Lines of costs.MeasuredJob")
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args(argv)
-    write_rows(args.output, CostRow, measure_costs(read_jobs(args.jobs)))
+    write_records(args.output, CostRow, measure_costs(read_jobs(args.jobs)))
 
 
 if __name__ == "__main__":

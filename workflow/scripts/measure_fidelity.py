@@ -7,8 +7,8 @@ from pathlib import Path
 
 from capsynth import cli
 from capsynth.errors import CapsynthError
+from capsynth.records import write_records
 from capsynth.reporting.fidelity_rows import KINDS, FidelityRow, ImageSet, measure_fidelity
-from capsynth.reporting.rows import write_rows
 
 
 def image_set(words: Sequence[str]) -> ImageSet:
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     sets = [image_set(words) for words in args.images]
     rows = measure_fidelity(sets, args.max_images, args.draws, args.neighbours)
-    write_rows(args.output, FidelityRow, rows)
+    write_records(args.output, FidelityRow, rows)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from capsynth import cli
 from capsynth.privacy.leakage import Shards, measure_leakage
-from capsynth.privacy.results import Leakage, write_rows
+from capsynth.privacy.results import Leakage
+from capsynth.records import write_records
 from capsynth.shards import shard_name
 
 
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.space,
         args.draws,
     )
-    write_rows(args.output, Leakage, rows)
+    write_records(args.output, Leakage, sorted(rows))
 
 
 if __name__ == "__main__":

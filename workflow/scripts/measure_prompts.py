@@ -7,8 +7,8 @@ from pathlib import Path
 
 from capsynth import cli
 from capsynth.errors import CapsynthError
+from capsynth.records import write_records
 from capsynth.reporting.prompt_rows import PromptRow, measure_prompts
-from capsynth.reporting.rows import write_rows
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise CapsynthError(f"--prompts {lonely[0]}: give a variant and its files of prompts")
     prompts = {variant: [*map(Path, files)] for variant, *files in args.prompts}
     rows = measure_prompts(prompts, args.judgements, args.references, args.draws)
-    write_rows(args.output, PromptRow, rows)
+    write_records(args.output, PromptRow, rows)
 
 
 if __name__ == "__main__":

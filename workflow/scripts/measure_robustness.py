@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from capsynth import cli
-from capsynth.reporting.records import write_records
+from capsynth.records import write_records
 from capsynth.reporting.robustness_scores import LinePoint, RobustnessSettings, measure_robustness
 from capsynth.reporting.scores import write_scores
 from capsynth.settings import settings_from_json

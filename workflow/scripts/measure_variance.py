@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from capsynth import cli
-from capsynth.reporting.records import write_records
+from capsynth.records import write_records
 from capsynth.reporting.variance_scores import Variance, measure_variance
 
 

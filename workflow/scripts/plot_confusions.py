@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from capsynth import cli
-from capsynth.reporting.confusions import plot_confusions, read_confusions
+from capsynth.records import read_records
+from capsynth.reporting.confusions import Confusion, plot_confusions
 from capsynth.reporting.settings import ReportSettings
 from capsynth.settings import settings_from_json
 
@@ -22,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, nargs="+", required=True, help=".png and .svg files")
     args = parser.parse_args(argv)
     settings = settings_from_json(ReportSettings, args.config_json)
-    rows = read_confusions(args.confusions)
+    rows = read_records(args.confusions, Confusion, "compare_confusions")
     plot_confusions(rows, settings, tuple(args.comparison), args.output)
 
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from capsynth import cli
+from capsynth.records import read_records
 from capsynth.reporting.fidelity_rows import FidelityRow
 from capsynth.reporting.fidelity_tables import FidelitySettings, plot_fidelity
-from capsynth.reporting.rows import read_rows
 from capsynth.settings import settings_from_json
 
 
@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--config-json", required=True, help="JSON of FidelitySettings")
     parser.add_argument("--output", type=Path, nargs="+", required=True, help=".png and .svg files")
     args = parser.parse_args(argv)
-    rows = read_rows(args.fidelity, FidelityRow, "measure_fidelity")
+    rows = read_records(args.fidelity, FidelityRow, "measure_fidelity")
     plot_fidelity(rows, settings_from_json(FidelitySettings, args.config_json), args.output)
 
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from capsynth import cli
+from capsynth.records import read_records
 from capsynth.reporting.calibration_scores import ReliabilityBin
 from capsynth.reporting.measured_figures import plot_reliability
-from capsynth.reporting.records import read_records
 from capsynth.reporting.settings import ReportSettings
 from capsynth.settings import settings_from_json
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from capsynth import cli
 from capsynth.privacy.membership import DEFINITIONS
-from capsynth.privacy.results import CurvePoint, read_rows
+from capsynth.privacy.results import CurvePoint
+from capsynth.records import read_records
 from capsynth.reporting.privacy import plot_roc
 from capsynth.reporting.settings import ReportSettings
 from capsynth.settings import settings_from_json
@@ -22,7 +23,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, nargs="+", required=True, help=".png and .svg files")
     args = parser.parse_args(argv)
     settings = settings_from_json(ReportSettings, args.config_json)
-    plot_roc(read_rows(args.curves, CurvePoint), settings, args.definition, args.output)
+    points = read_records(args.curves, CurvePoint, "collect_privacy")
+    plot_roc(points, settings, args.definition, args.output)
 
 
 if __name__ == "__main__":

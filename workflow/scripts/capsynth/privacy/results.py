@@ -1,21 +1,13 @@
 """Results about privacy as tidy tables: of attacks, of their ROC curves, of leakage."""
 
-import csv
-import io
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, fields
-from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from capsynth.errors import CapsynthError
-from capsynth.files import write_text
 from capsynth.privacy import roc
 from capsynth.privacy.membership import CURVE_FPRS, WITHOUT_LEAK, Attack
-
-DECIMALS = 6
 
 
 @dataclass(frozen=True, order=True)
@@ -101,9 +93,6 @@ class Leakage:
     n: int
 
 
-Row = TypeVar("Row", AttackScore, CurvePoint, Leakage)
-
-
 def rows_of(
     dataset: str, training_set: str, recipe: str, found: Sequence[Attack]
 ) -> tuple[list[AttackScore], list[CurvePoint]]:
@@ -129,50 +118,3 @@ def rows_of(
                 if not np.isnan(tpr)
             ]
     return scores, points
-
-
-def write_rows(path: Path, kind: type[Row], rows: Iterable[Row]) -> None:
-    """Write rows as CSV, sorted by their names, atomically; numbers have six decimals."""
-    names = [field.name for field in fields(kind)]
-    labels = [place for place, name in enumerate(names) if get_type_hints(kind)[name] is str]
-    labels += [place for place, name in enumerate(names) if name in ("model", "fpr")]
-    table = sorted((astuple(row) for row in rows), key=lambda row: [row[i] for i in labels])
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows([_text(value) for value in row] for row in table)
-    write_text(path, out.getvalue())
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, float):
-        return repr(round(value, DECIMALS) + 0.0)
-    return "" if value is None else str(value)
-
-
-def read_rows(path: Path, kind: type[Row]) -> list[Row]:
-    """Read what ``write_rows`` wrote.
-
-    Raises:
-        CapsynthError: If the file does not exist, has other columns or a value is no number.
-    """
-    if not path.exists():
-        raise CapsynthError(f"{path} does not exist; run the rule that makes it first")
-    kinds = get_type_hints(kind)
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        if reader.fieldnames != [field.name for field in fields(kind)]:
-            raise CapsynthError(f"{path}: has columns {reader.fieldnames}; make it again")
-        try:
-            return [
-                kind(**{name: _value(kinds[name], text) for name, text in row.items()})
-                for row in reader
-            ]
-        except (TypeError, ValueError) as error:
-            raise CapsynthError(f"{path}:{reader.line_num}: {error}; make it again") from error
-
-
-def _value(kind: Any, text: str) -> Any:
-    if kind is str or kind is int:
-        return kind(text)
-    return float(text) if text or kind is float else None

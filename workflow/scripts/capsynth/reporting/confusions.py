@@ -5,12 +5,10 @@ that a run takes for ``prediction``. A comparison of two training sets has its c
 the first less that of the second, the mean over training seeds.
 """
 
-import csv
-import io
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +18,8 @@ from matplotlib.figure import Figure
 
 from capsynth import statistics
 from capsynth.errors import CapsynthError
-from capsynth.files import write_text
 from capsynth.predictions import Predictions, read_predictions
-from capsynth.reporting.scores import DECIMALS, sources_of
+from capsynth.reporting.scores import sources_of
 from capsynth.reporting.settings import ReportSettings
 from capsynth.reporting.style import (
     INK,
@@ -244,56 +241,6 @@ def _replicate(
             replicates[:, start:stop, columns] = (of_rows @ differences[target]) / total
         start = stop
     return values, replicates, df
-
-
-def write_confusions(path: Path, rows: Iterable[Confusion]) -> None:
-    """Write confusions as CSV, atomically."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([field.name for field in fields(Confusion)])
-    for row in rows:
-        numbers = (repr(round(x, DECIMALS) + 0.0) for x in (row.value, row.ci_low, row.ci_high))
-        names = (row.dataset, row.comparison, row.recipe, row.eval_set, row.target, row.prediction)
-        writer.writerow([*names, *numbers, row.n])
-    write_text(path, out.getvalue())
-
-
-def read_confusions(path: Path) -> list[Confusion]:
-    """Read confusions.csv.
-
-    Raises:
-        CapsynthError: If the file does not exist, has other columns or a value is no number.
-    """
-    if not path.exists():
-        raise CapsynthError(f"{path} does not exist; run compare_confusions first")
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        names = [field.name for field in fields(Confusion)]
-        if reader.fieldnames != names:
-            raise CapsynthError(
-                f"{path}: its columns are not {names}; run compare_confusions again"
-            )
-        try:
-            return [_confusion(row) for row in reader]
-        except (TypeError, ValueError) as error:
-            raise CapsynthError(
-                f"{path}:{reader.line_num}: {error}; run compare_confusions again"
-            ) from error
-
-
-def _confusion(row: dict[str, str]) -> Confusion:
-    return Confusion(
-        row["dataset"],
-        row["comparison"],
-        row["recipe"],
-        row["eval_set"],
-        row["target"],
-        row["prediction"],
-        float(row["value"]),
-        float(row["ci_low"]),
-        float(row["ci_high"]),
-        int(row["n"]),
-    )
 
 
 def largest_changes(rows: Iterable[Confusion], most: int) -> list[Confusion]:

@@ -10,7 +10,6 @@ import numpy.typing as npt
 from capsynth import fidelity
 from capsynth.errors import CapsynthError
 from capsynth.features import Features, read_features
-from capsynth.reporting.rows import number
 from capsynth.seeding import bucket
 
 # Kinds of images. Those of an evaluation set are real too: they are what real images get.
@@ -135,8 +134,8 @@ def _measure(
             one.name,
             class_id,
             metric,
-            number(value),
-            number(error),
+            value,
+            error,
             len(a),
             len(a) if one.kind == REAL else len(b),
             real.values.shape[1],

@@ -1,11 +1,9 @@
 """Scores: every metric of every run and evaluation set, with its interval, as one tidy table."""
 
-import csv
-import io
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +11,14 @@ import numpy.typing as npt
 
 from capsynth import metrics, statistics
 from capsynth.errors import CapsynthError
-from capsynth.files import write_text
 from capsynth.names import check_name
 from capsynth.predictions import Predictions, read_predictions
+from capsynth.records import DECIMALS, read_records, write_records
 from capsynth.seeding import derive_seed
 
 CORRUPTED_KEY = re.compile(r"(?P<source>.+)\.(?P<corruption>[a-z0-9-]+)-(?P<severity>[1-5])")
 # The metric of one corruption at one severity.
 CORRUPTED_LEVEL = re.compile(r"error/(?P<corruption>[a-z0-9-]+)-(?P<severity>[1-5])")
-DECIMALS = 6
 
 
 @dataclass(frozen=True)
@@ -463,33 +460,14 @@ def _place(row: Score) -> tuple[str, str, str, int, str, str]:
     return (row.dataset, row.training_set, row.recipe, seed, row.eval_set, row.metric)
 
 
-def _text(value: float | None) -> str:
-    """Return a number with six decimals; adding zero turns -0.0 into 0.0."""
-    return "" if value is None else repr(round(value, DECIMALS) + 0.0)
-
-
 def write_scores(path: Path, rows: Iterable[Score]) -> None:
     """Write scores as CSV, atomically; p values below the last decimal are rounded up to it."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([field.name for field in fields(Score)])
-    for row in rows:
-        *names, seed, eval_set, metric, value, low, high, n = astuple(row)
-        if metric in ("p_value", "p_images", "p_holm"):
-            value = max(value, 10.0**-DECIMALS)
-        writer.writerow(
-            [
-                *names,
-                "" if seed is None else seed,
-                eval_set,
-                metric,
-                _text(value),
-                _text(low),
-                _text(high),
-                n,
-            ]
-        )
-    write_text(path, out.getvalue())
+    write_records(path, Score, map(_with_visible_p_value, rows))
+
+
+def _with_visible_p_value(row: Score) -> Score:
+    is_p_value = row.metric in ("p_value", "p_images", "p_holm")
+    return replace(row, value=max(row.value, 10.0**-DECIMALS)) if is_p_value else row
 
 
 def read_scores(path: Path) -> list[Score]:
@@ -498,36 +476,7 @@ def read_scores(path: Path) -> list[Score]:
     Raises:
         CapsynthError: If the file does not exist, has other columns or a value is no number.
     """
-    if not path.exists():
-        raise CapsynthError(f"{path} does not exist; run collect_scores first")
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        expected = [field.name for field in fields(Score)]
-        if reader.fieldnames != expected:
-            raise CapsynthError(
-                f"{path}: has columns {reader.fieldnames}, not {expected}; run collect_scores again"
-            )
-        try:
-            return [_score(row) for row in reader]
-        except (TypeError, ValueError) as error:
-            raise CapsynthError(
-                f"{path}:{reader.line_num}: {error}; run collect_scores again"
-            ) from error
-
-
-def _score(row: dict[str, str]) -> Score:
-    return Score(
-        row["dataset"],
-        row["training_set"],
-        row["recipe"],
-        int(row["seed"]) if row["seed"] else None,
-        row["eval_set"],
-        row["metric"],
-        float(row["value"]),
-        float(row["ci_low"]) if row["ci_low"] else None,
-        float(row["ci_high"]) if row["ci_high"] else None,
-        int(row["n"]),
-    )
+    return read_records(path, Score, "collect_scores")
 
 
 @dataclass(frozen=True, eq=False)
