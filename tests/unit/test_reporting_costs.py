@@ -20,6 +20,7 @@ from capsynth.reporting.scores import Score
 SETTINGS = CostSettings(
     "val", ("real", "caption"), {"real": [], "caption": [["generate_images", "caption"]]}
 )
+USED = {"cpu_s": 1.0, "peak_memory_mb": 100}
 
 
 class Jobs:
@@ -35,7 +36,7 @@ class Jobs:
         path = self.folder / f"{len(self.made)}"
         path.with_suffix(".tsv").write_text(f"s\th:m:s\tcpu_time\n{seconds}\t0\t0.01\n")
         if said is not None:
-            line = {"run": "r", "pid": 1, "exit_code": 0, "gpu": None, "cpu_s": 1.0, **said}
+            line = {"run": "r", "pid": 1, "exit_code": 0, "gpu": None, **USED, **said}
             path.with_suffix(".log").write_text(f"some text\n{PREFIX}{dump_json(line)}\n")
         job = {"stage": stage, "name": name, "recipe": "", "threads": 1, "gpus": 1, "outputs": []}
         files = {"benchmark": f"{path}.tsv", "log": f"{path}.log"}
@@ -57,10 +58,13 @@ def test_jobs_of_a_stage_and_name_are_summed_up(jobs: Jobs, tmp_path: Path) -> N
     tar.write_bytes(b"x" * 1000)
     made = [str(manifest), str(tar), str(tmp_path / "gone")]
     jobs.add("generate_images", "caption", 100.0, {"gpu": "A100", "energy_j": 1800}, outputs=made)
-    jobs.add("generate_images", "caption", 80.0, {"energy_j": 1800.0}, threads=4)
+    jobs.add(
+        "generate_images", "caption", 80.0, {"energy_j": 1800.0, "peak_memory_mb": 250}, threads=4
+    )
     jobs.add("generate_images", "class-name", 5.0, {})
     first, second = jobs.cost()
     assert (first.jobs, first.wall_s, first.cpu_s) == (2, 180.0, 2.0)
+    assert (first.peak_memory_mb, second.peak_memory_mb) == (250.0, 100.0)
     assert first.core_hours == pytest.approx((100 + 80 * 4) / 3600)
     # The second of them asked for a GPU and had none.
     assert first.gpu_hours == pytest.approx(100 / 3600)
@@ -74,7 +78,7 @@ def test_what_one_job_did_not_tell_is_not_known_of_all(jobs: Jobs) -> None:
     jobs.add("caption_images", "blip", 10.0, {"energy_j": 5.0})
     jobs.add("caption_images", "blip", 10.0, None)
     (row,) = jobs.cost()
-    assert (row.cpu_s, row.gpu_hours, row.energy_wh) == (None, None, None)
+    assert (row.cpu_s, row.gpu_hours, row.energy_wh, row.peak_memory_mb) == (None,) * 4
     assert row.core_hours == pytest.approx(20 / 3600)
 
 
@@ -99,6 +103,13 @@ def test_a_training_counts_its_images_in_every_epoch(jobs: Jobs, tmp_path: Path)
     assert jobs.cost()[0].images == 120
 
 
+def test_a_file_that_is_no_benchmark_is_refused(jobs: Jobs) -> None:
+    jobs.add("collect_scores", "", 10.0, {})
+    Path(jobs.made[0]["benchmark"]).write_text("a\tb\n1\t2\n")
+    with pytest.raises(CapsynthError, match=r"0\.tsv: no benchmark of Snakemake"):
+        jobs.cost()
+
+
 def test_a_list_of_jobs_that_is_none_is_refused(tmp_path: Path) -> None:
     write_json_lines(tmp_path / "jobs.jsonl", [{"stage": "x", "outputs": []}])
     with pytest.raises(CapsynthError, match=r"jobs\.jsonl: .*missing"):
@@ -107,7 +118,7 @@ def test_a_list_of_jobs_that_is_none_is_refused(tmp_path: Path) -> None:
 
 def row(stage: str, name: str, recipe: str = "", jobs: int = 1, **more: Any) -> CostRow:
     numbers = {"wall_s": 60.0, "cpu_s": 1.0, "core_hours": 0.5, "gpu_hours": 0.0, "energy_wh": None}
-    others = {"images": 10, "images_per_s": 2.0, "disk_bytes": 2_500_000}
+    others = {"peak_memory_mb": 1.0, "images": 10, "images_per_s": 2.0, "disk_bytes": 2_500_000}
     return CostRow(stage, name, recipe, jobs, **{**numbers, **others, **more})
 
 

@@ -11,7 +11,6 @@ from capsynth.reporting.style import new_figure, save_figure
 
 SETTINGS = ReportSettings("val", ("real", "$a$"), ("val", "r", "c"), (("$a$", "real"),))
 MEASURED = RobustnessSettings("val", {}, {}, ("real",), False)
-HEADER = "s\th:m:s\tmax_rss\tcpu_time\n"
 
 
 def line() -> list[LinePoint]:
@@ -96,30 +95,9 @@ def test_other_formats_are_refused_before_anything_is_written(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
-def test_times_are_summed_over_the_jobs_of_a_rule(tmp_path: Path) -> None:
-    rows = {
-        "benchmarks/train/a/seed0.tsv": "30.0\t0:00:30\t100.5\t55.0\n",
-        "benchmarks/train/b.tsv": "30.0\t0:00:30\t200.5\t5.0\n",
-        "benchmarks/collect.tsv": "20.0\t0:00:20\t-\tNA\n",
-    }
-    for name, row in rows.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(HEADER + row)
-    times = stage_times.read_stage_times(tmp_path / name for name in rows)
-    assert times == [
-        stage_times.StageTime("train", 2, 60.0, 60.0, 0.75, 200.5),
-        stage_times.StageTime("collect", 1, 20.0, None, 0.25, None),
-    ]
-
-
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(4.16, "4.2 s"), (59.97, "1 min 00 s"), (185, "3 min 05 s"), (7_620, "2 h 07 min")],
 )
 def test_durations_are_read_easily(seconds: float, text: str) -> None:
     assert stage_times.duration(seconds) == text
-
-
-def test_a_file_outside_a_benchmarks_folder_is_refused() -> None:
-    with pytest.raises(CapsynthError, match="expected a path such as results/benchmarks"):
-        stage_times.stage_of(Path("results/train/a.tsv"))

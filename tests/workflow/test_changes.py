@@ -196,8 +196,7 @@ def check_only_these_were_written(
     rest = {path for path in written if not path.startswith((*of_runs, *of_report))}
     assert rest == shard_files
     benchmarks = {path for path in written if path.startswith("results/benchmarks/")}
-    # The figure of the benchmarks has none itself.
-    assert len(benchmarks) == len(jobs - {"plot_stage_times"})
+    assert len(benchmarks) == len(jobs)
 
 
 @pytest.mark.parametrize("times", ["in order", "in reverse"])

@@ -45,12 +45,12 @@ def test_a_rewriters_captions_are_made_from_its_captioners(
     assert "results/openmoji/captions/idle" not in said
 
 
-def test_the_stage_times_hold_the_rewriter_and_the_captioner_behind_it(
+def test_the_costs_hold_the_rewriter_and_the_captioner_behind_it(
     repository: Path, tmp_path: Path
 ) -> None:
     config = tmp_path / "rewriters.yaml"
     config.write_text(REWRITER)
-    name = "results/report/stage-times.csv"
+    name = "results/costs.csv"
     said = dry_run(repository, "--configfile", str(config), "--forceall", "--", name)
     for rule, captions in (("rewrite_captions", "re.worded"), ("caption_images", "embedded")):
         assert f"results/benchmarks/{rule}/openmoji/{captions}/bat-0.tsv" in said

@@ -198,8 +198,7 @@ rule plot_stage_times:
     """Plot where the time went."""
     input:
         **code("plot_stage_times"),
-        benchmarks=benchmark_files,
-        arguments=benchmark_arguments,
+        costs="results/costs.csv",
     output:
         png=report(
             "results/report/stage-times.png",
@@ -208,12 +207,12 @@ rule plot_stage_times:
             labels={"what": "time of each stage", "kind": "figure"},
         ),
         svg="results/report/stage-times.svg",
-        csv="results/report/stage-times.csv",
     log:
         "logs/plot_stage_times.log",
+    benchmark:
+        "results/benchmarks/plot_stage_times.tsv"
     conda:
         "../../envs/report.yaml"
     shell:
         f"{RUN}/plot_stage_times.py"
-        " @{input.arguments:q}"
-        " --csv {output.csv:q} --output {output.png:q} {output.svg:q} 2> {log:q}"
+        " --costs {input.costs:q} --output {output.png:q} {output.svg:q} 2> {log:q}"

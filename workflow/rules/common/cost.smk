@@ -60,11 +60,6 @@ def benchmark_files(wildcards):
     return [files_of(stage)[0].format(**values) for stage, _, values in measured_jobs()]
 
 
-def benchmark_arguments(wildcards):
-    """The benchmarks of all jobs that the scores rest on, as arguments."""
-    return argument_file("benchmarks", ["--benchmarks", *benchmark_files(wildcards)])
-
-
 def cost_jobs(wildcards):
     """A file of all jobs that the scores rest on: what each was for, was given and has made."""
     rows = []

@@ -1,5 +1,6 @@
 """What each stage costs, from benchmarks, logs and results, as rows of costs.csv."""
 
+import csv
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,6 @@ from capsynth.errors import CapsynthError
 from capsynth.files import read_json, read_json_lines
 from capsynth.prompting import DROPPED
 from capsynth.provenance import last_words
-from capsynth.reporting.stage_times import read_benchmark
 from capsynth.shards import REJECTED
 
 HOUR_S = 3600.0
@@ -61,6 +61,8 @@ class CostRow:
         gpu_hours: The same times the GPUs of jobs that used any; 0 if none did, None where a job
             did not tell.
         energy_wh: Energy, watt hours; None where a job did not tell.
+        peak_memory_mb: Peak memory of the largest of their processes, 10^6 bytes; None where a job
+            did not tell.
         images: Images that were made or read, of a training over all epochs; None where a stage has
             none.
         images_per_s: Images over ``wall_s``: of one job at a time, its start included.
@@ -76,6 +78,7 @@ class CostRow:
     core_hours: float
     gpu_hours: float | None
     energy_wh: float | None
+    peak_memory_mb: float | None
     images: int | None
     images_per_s: float | None
     disk_bytes: int
@@ -110,7 +113,7 @@ def measure_costs(jobs: Iterable[MeasuredJob]) -> list[CostRow]:
 
 
 def _cost(stage: str, name: str, recipe: str, jobs: Sequence[MeasuredJob]) -> CostRow:
-    walls = [sum(row["s"] or 0.0 for row in read_benchmark(Path(job.benchmark))) for job in jobs]
+    walls = [wall_s(Path(job.benchmark)) for job in jobs]
     said = [last_words(job.log) for job in jobs]
     gpu = [
         wall * job.gpus * any(words["gpu"] for words in its_words) if its_words else None
@@ -128,10 +131,29 @@ def _cost(stage: str, name: str, recipe: str, jobs: Sequence[MeasuredJob]) -> Co
         core_hours=sum(w * job.threads for w, job in zip(walls, jobs, strict=True)) / HOUR_S,
         gpu_hours=scaled(total(gpu), 1 / HOUR_S),
         energy_wh=scaled(total(_said(its_words, "energy_j") for its_words in said), 1 / HOUR_S),
+        peak_memory_mb=largest(
+            words.get("peak_memory_mb") for its_words in said for words in its_words or [{}]
+        ),
         images=sum(images) if images else None,
         images_per_s=sum(images) / whole if images and whole > 0 else None,
         disk_bytes=sum(disk_bytes(Path(path)) for job in jobs for path in job.outputs),
     )
+
+
+def wall_s(benchmark: Path) -> float:
+    """Return the seconds that a job took.
+
+    Raises:
+        CapsynthError: If its benchmark is none of Snakemake.
+    """
+    try:
+        with benchmark.open(encoding="utf-8", newline="") as file:
+            (row,) = csv.DictReader(file, delimiter="\t")
+            return float(row["s"])
+    except (KeyError, ValueError) as error:
+        raise CapsynthError(
+            f"{benchmark}: no benchmark of Snakemake; delete it and run again"
+        ) from error
 
 
 def _said(words: Sequence[Mapping[str, Any]], name: str) -> float | None:
@@ -143,6 +165,12 @@ def total(values: Iterable[float | None]) -> float | None:
     """Return the sum; None if one of them is not known."""
     known = list(values)
     return None if None in known else float(sum(value or 0.0 for value in known))
+
+
+def largest(values: Iterable[float | None]) -> float | None:
+    """Return the largest; None if one of them is not known."""
+    known = list(values)
+    return None if None in known else float(max(value or 0.0 for value in known))
 
 
 def scaled(value: float | None, by: float) -> float | None:
