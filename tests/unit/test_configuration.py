@@ -516,7 +516,7 @@ MISTAKES: dict[str, tuple[Change, str, str]] = {
     "key that resembles none": (
         setting("report/zzz", 1),
         "report.zzz is not a key",
-        "known keys: in_distribution, comparisons, calibration_set",
+        "known keys: in_distribution, comparisons, ablation_baseline",
     ),
     "unknown strategy": (
         setting("variants/caption/strategy", "captoin"),

@@ -150,6 +150,19 @@ def test_holm_corrects_over_all_comparisons_and_evaluation_sets(tmp_path: Path) 
     assert corrected[0] == pytest.approx(min(1.0, 4 * p_values[0]))
 
 
+def test_ablations_have_intervals_but_no_tests_and_correct_no_others(tmp_path: Path) -> None:
+    paths = two_training_sets(tmp_path)
+    alone = collect_scores(paths, [("a", "b")], draws=200)
+    pairs = [("b", "a"), ("a", "b")]
+    both = collect_scores(paths, [("a", "b")], draws=200, ablations=pairs)
+    assert [row for row in both if row.training_set != "b - a"] == alone
+    ablation = {row.metric: row for row in both if row.training_set == "b - a"}
+    compared = {row.metric: row for row in alone if row.training_set == "a - b"}
+    assert ablation.keys() == compared.keys() - {"p_value", "p_images", "p_holm"}
+    assert ablation["top1"].value == -compared["top1"].value
+    assert ablation["top1"].ci_low == pytest.approx(-compared["top1"].ci_high)
+
+
 def test_a_corruption_set_is_scored_by_corruption_and_severity(tmp_path: Path) -> None:
     path = write_run(tmp_path, "a", 0, 1.0, "toy-c")
     rows = collect_scores([path], [], 100)

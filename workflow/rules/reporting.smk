@@ -20,11 +20,13 @@ rule collect_scores:
         runtime=grows(120),
     params:
         comparisons=dump_json(COMPARISONS),
+        ablations=dump_json([[ablation.training_set, BASELINE] for ablation in ABLATIONS]),
         draws=flags(draws=config["report"]["draws"]),
     shell:
         f"{RUN}/collect_scores.py"
         " @{input.arguments:q}"
-        " --comparisons {params.comparisons:q} {params.draws} --output {output.scores:q} 2> {log:q}"
+        " --comparisons {params.comparisons:q} --ablations {params.ablations:q} {params.draws}"
+        " --output {output.scores:q} 2> {log:q}"
 
 
 rule make_tables:
@@ -64,6 +66,33 @@ rule make_tables:
         f"{RUN}/make_tables.py"
         " --scores {input.scores:q}"
         " --config-json {params.settings:q} --output-dir results/report/tables 2> {log:q}"
+
+
+rule make_ablation_table:
+    """Write the table of what single settings change."""
+    input:
+        **code("make_ablation_table"),
+        scores="results/scores.csv",
+    output:
+        page=report(
+            "results/report/tables/ablations.html",
+            caption="../report/ablations.rst",
+            category="1. Accuracy",
+            labels={"what": "ablations", "kind": "table"},
+        ),
+        papers=expand("results/report/tables/ablations.{format}", format=FORMATS),
+    log:
+        "logs/make_ablation_table.log",
+    benchmark:
+        "results/benchmarks/make_ablation_table.tsv"
+    conda:
+        "../../envs/report.yaml"
+    params:
+        settings=ablation_settings,
+    shell:
+        f"{RUN}/make_ablation_table.py"
+        " --scores {input.scores:q}"
+        " --settings {params.settings:q} --output-dir results/report/tables 2> {log:q}"
 
 
 rule plot_class_gains:

@@ -11,8 +11,8 @@ from capsynth.errors import CapsynthError
 from capsynth.reporting.scores import collect_scores, write_scores
 
 
-def pairs_from_json(text: str) -> list[list[str]]:
-    """Return the pairs of names in a JSON list.
+def pairs_from_json(text: str, option: str) -> list[list[str]]:
+    """Return the pairs of names in a JSON list, the value of an option.
 
     Raises:
         CapsynthError: If the text is anything else.
@@ -20,13 +20,13 @@ def pairs_from_json(text: str) -> list[list[str]]:
     try:
         pairs = json.loads(text)
     except json.JSONDecodeError as error:
-        raise CapsynthError(f"--comparisons is not JSON: {error}; got {text[:80]!r}") from error
+        raise CapsynthError(f"{option} is not JSON: {error}; got {text[:80]!r}") from error
     if not isinstance(pairs, list) or not all(
         isinstance(pair, list) and len(pair) == 2 and all(isinstance(name, str) for name in pair)
         for pair in pairs
     ):
         raise CapsynthError(
-            f'--comparisons must be pairs such as [["caption", "class-name"]]; got {text[:80]!r}'
+            f'{option} must be pairs such as [["caption", "class-name"]]; got {text[:80]!r}'
         )
     return pairs
 
@@ -36,11 +36,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, fromfile_prefix_chars="@")
     parser.add_argument("--predictions", type=Path, nargs="+", required=True)
     parser.add_argument("--comparisons", default="[]", help="JSON pairs of training sets: [[a, b]]")
+    parser.add_argument("--ablations", default="[]", help="the same; without p values")
     parser.add_argument("--draws", type=int, default=1000, help="bootstrap replicates")
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args(argv)
-    rows = collect_scores(args.predictions, pairs_from_json(args.comparisons), args.draws)
-    write_scores(args.output, rows)
+    comparisons = pairs_from_json(args.comparisons, "--comparisons")
+    ablations = pairs_from_json(args.ablations, "--ablations")
+    write_scores(args.output, collect_scores(args.predictions, comparisons, args.draws, ablations))
 
 
 if __name__ == "__main__":

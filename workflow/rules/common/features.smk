@@ -24,9 +24,7 @@ def feature_files(extractor, variant=None):
 
 def eval_feature_files(extractor):
     """The features of the evaluation sets: a file each."""
-    return [
-        f"results/features/{extractor}/eval_sets/{name}.parquet" for name in REPORTED_EVAL_SETS
-    ]
+    return [f"results/features/{extractor}/eval_sets/{name}.parquet" for name in REPORTED_EVAL_SETS]
 
 
 def all_feature_files(wildcards):

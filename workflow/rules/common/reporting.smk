@@ -1,4 +1,7 @@
 # The report: what it consists of, and what its rules read and are told.
+from dataclasses import asdict
+
+from capsynth.reporting.ablations import find_ablations
 
 RUNS = [
     f"{training_set}/{recipe}/seed{seed}"
@@ -9,6 +12,8 @@ RUNS = [
 TABLES = {"main": "main_table", "comparisons": "comparisons", "per-class": "per_class"}
 FORMATS = ["csv", "md", "tex"]
 COMPARISONS = config["report"]["comparisons"]
+BASELINE = config["report"]["ablation_baseline"]
+ABLATIONS = [] if BASELINE is None else find_ablations(config, BASELINE)
 FIRST_RECIPE = list(config["recipes"])[:1]
 PREDICTIONS = [
     f"results/{DATASET}/predictions/{run}/{eval_set}.parquet"
@@ -30,6 +35,7 @@ HAS_EXAMPLES = bool(COMPARISONS) and config["report"]["examples"] > 0
 EXAMPLE_PREDICTIONS = predictions_of(COMPARISONS[0] if HAS_EXAMPLES else [], FIRST_RECIPE)
 REPORT_FILES = [
     *(f"results/report/tables/{table}.html" for table in TABLES),
+    *(["results/report/tables/ablations.html"] if ABLATIONS else []),
     *ROBUSTNESS_REPORT,
     *CALIBRATION_REPORT,
     *(f"results/report/class-gains-{i}.png" for i in range(len(COMPARISONS))),
@@ -54,6 +60,13 @@ def report_settings(wildcards):
             "comparisons": COMPARISONS,
         }
     )
+
+
+def ablation_settings(wildcards):
+    """What the table of ablations shows, as one JSON value."""
+    ablations = [asdict(ablation) for ablation in ABLATIONS]
+    told = {"baseline": BASELINE, "ablations": ablations, "eval_sets": REPORTED_EVAL_SETS}
+    return dump_json(told)
 
 
 def gallery_arguments(wildcards):

@@ -86,6 +86,8 @@ def _references(config: Any) -> Iterator[tuple[KeyPath, Any, str]]:
     report = section_of(config, "report")
     if "in_distribution" in report:
         yield ("report", "in_distribution"), report["in_distribution"], "eval_sets"
+    if report.get("ablation_baseline") is not None:
+        yield ("report", "ablation_baseline"), report["ablation_baseline"], "training_sets"
     if report.get("calibration_set") is not None:
         yield ("report", "calibration_set"), report["calibration_set"], "eval_sets"
     robustness = section_of(report, "robustness")

@@ -26,14 +26,18 @@ from capsynth.reporting.tables import (
 SIGNIFICANT = 0.05
 
 
-def _label_columns(index: ScoreIndex) -> tuple[Column, ...]:
-    """Return the columns of dataset and recipe; the dataset only where there are several."""
+def label_columns(index: ScoreIndex) -> tuple[Column, ...]:
+    """Return the columns of dataset and recipe; the dataset only where there are several.
+
+    ``labels`` gives their cells.
+    """
     several = len({dataset for dataset, _ in index.experiments}) > 1
     dataset = (Column("Dataset", ("dataset",), numeric=False),) if several else ()
     return (*dataset, Column("Recipe", ("recipe",), numeric=False))
 
 
-def _labels(index: ScoreIndex, dataset: str, recipe: str) -> tuple[Cell, ...]:
+def labels(index: ScoreIndex, dataset: str, recipe: str) -> tuple[Cell, ...]:
+    """Return the cells of dataset and recipe."""
     several = len({name for name, _ in index.experiments}) > 1
     return (*((label(dataset),) if several else ()), label(recipe))
 
@@ -69,7 +73,7 @@ def main_table(index: ScoreIndex, settings: ReportSettings) -> Table:
     """Return top-1 accuracy: a row a training set and recipe, a column an evaluation set."""
     columns = (
         Column("Training set", ("training_set",), numeric=False),
-        *_label_columns(index),
+        *label_columns(index),
         *(
             Column(name, (name, f"{name} sd"), _group(settings, name))
             for name in settings.eval_sets
@@ -93,7 +97,7 @@ def main_table(index: ScoreIndex, settings: ReportSettings) -> Table:
         rows += [
             (
                 label(training_set),
-                *_labels(index, dataset, recipe),
+                *labels(index, dataset, recipe),
                 *(cells[position] for cells in by_column),
             )
             for position, training_set in enumerate(settings.training_sets)
@@ -116,7 +120,7 @@ def comparison_table(index: ScoreIndex, settings: ReportSettings) -> Table:
     """Return the paired differences of the configured comparisons."""
     columns = (
         Column("Comparison", ("comparison",), numeric=False),
-        *_label_columns(index),
+        *label_columns(index),
         Column("Evaluation set", ("eval_set",), numeric=False),
         Column("Difference", ("difference", "ci_low", "ci_high")),
         Column("p", ("p_value",)),
@@ -134,7 +138,7 @@ def comparison_table(index: ScoreIndex, settings: ReportSettings) -> Table:
                 rows.append(
                     (
                         Cell(f"{first} {MINUS} {second}", (name[1],), name[1]),
-                        *_labels(index, dataset, recipe),
+                        *labels(index, dataset, recipe),
                         label(eval_set),
                         _difference_cell(top1, p_holm.value),
                         Cell(_p_text(p_value.value), (repr(p_value.value),), p_value.value),
@@ -178,7 +182,7 @@ def class_table(index: ScoreIndex, settings: ReportSettings) -> Table:
     """Return top-1 accuracy per class: a row a class and evaluation set."""
     columns = (
         Column("Class", ("class_id",), numeric=False),
-        *_label_columns(index),
+        *label_columns(index),
         Column("Evaluation set", ("eval_set",), numeric=False),
         Column("n", ("n",)),
         *(Column(name, (name, f"{name} sd")) for name in settings.training_sets),
@@ -199,7 +203,7 @@ def class_table(index: ScoreIndex, settings: ReportSettings) -> Table:
                 rows.append(
                     (
                         label(class_id),
-                        *_labels(index, dataset, recipe),
+                        *labels(index, dataset, recipe),
                         label(eval_set),
                         Cell(str(n), (str(n),), float(n)),
                         *with_best([_accuracy_cell(runs) for runs in found]),

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from capsynth.records import DECIMALS, read_records, write_records
 from capsynth.seeding import derive_seed
 
 CORRUPTED_KEY = re.compile(r"(?P<source>.+)\.(?P<corruption>[a-z0-9-]+)-(?P<severity>[1-5])")
+# Metrics of a comparison that are p values.
+TESTS = ("p_value", "p_images", "p_holm")
 # The metric of one corruption at one severity.
 CORRUPTED_LEVEL = re.compile(r"error/(?P<corruption>[a-z0-9-]+)-(?P<severity>[1-5])")
 
@@ -124,9 +126,12 @@ class Replicated:
 
 
 def collect_scores(
-    paths: Iterable[Path], comparisons: Sequence[Sequence[str]], draws: int
+    paths: Iterable[Path],
+    comparisons: Sequence[Sequence[str]],
+    draws: int,
+    ablations: Sequence[Sequence[str]] = (),
 ) -> list[Score]:
-    """Return the scores of all runs, their summaries over seeds, and the comparisons.
+    """Return the scores of all runs, their summaries over seeds, and differences of training sets.
 
     Intervals are 95 % intervals. A run's holds the variance of images within class, a summary's
     that of training seeds as well; a comparison's is paired: the same draws of images for both
@@ -139,6 +144,8 @@ def collect_scores(
         paths: Files of predictions, in any order.
         comparisons: Pairs of training sets; the second is subtracted from the first.
         draws: Bootstrap replicates.
+        ablations: More of such pairs, whose differences have intervals but no p values: they are
+            no tests, and those of the comparisons are not corrected for them.
 
     Raises:
         CapsynthError: If runs of one evaluation set answered different samples, a run
@@ -146,11 +153,13 @@ def collect_scores(
     """
     answered = read_answers(paths)
     known = sorted({run.training_set for answers in answered.values() for run in answers.runs})
-    for name in (name for pair in comparisons for name in pair):
+    for name in (name for pair in [*comparisons, *ablations] for name in pair):
         check_name("training set in comparisons", name, known)
+    tested = {tuple(pair): True for pair in comparisons}
+    pairs = dict.fromkeys(map(tuple, ablations), False) | tested
     rows: list[Score] = []
     for answers in answered.values():
-        rows += _score_eval_set(answers.samples, answers.runs, comparisons, draws)
+        rows += _score_eval_set(answers.samples, answers.runs, pairs, draws)
     return in_order(_with_holm(rows))
 
 
@@ -272,9 +281,10 @@ def measures_of(
 def _score_eval_set(
     samples: EvalSetSamples,
     runs: dict[RunName, metrics.SampleScores],
-    comparisons: Sequence[Sequence[str]],
+    pairs: Mapping[tuple[str, ...], bool],
     draws: int,
 ) -> list[Score]:
+    """Return the scores on one evaluation set; ``pairs`` say whether they are tested."""
     sources, corruptions = sources_of(samples.keys.tolist())
     measures = measures_of(samples, corruptions)
     design = design_of(samples, sources)
@@ -291,15 +301,16 @@ def _score_eval_set(
     for (training_set, recipe), its_seeds in seeds.items():
         summary = over_seeds(replicated, training_set, recipe, its_seeds)
         rows += _rows(samples, training_set, recipe, None, measures, summary.estimate(df))
-    for first, second in comparisons:
+    for (first, second), is_tested in pairs.items():
         for recipe in sorted({recipe for _, recipe in seeds}):
             both = sorted(
                 set(seeds.get((first, recipe), [])) & set(seeds.get((second, recipe), []))
             )
             if both:
-                rows += _compare(
+                found = _compare(
                     samples, runs, replicated, measures, df, design, (first, second), recipe, both
                 )
+                rows += [row for row in found if is_tested or row.metric not in TESTS]
     return rows
 
 
@@ -466,8 +477,7 @@ def write_scores(path: Path, rows: Iterable[Score]) -> None:
 
 
 def _with_visible_p_value(row: Score) -> Score:
-    is_p_value = row.metric in ("p_value", "p_images", "p_holm")
-    return replace(row, value=max(row.value, 10.0**-DECIMALS)) if is_p_value else row
+    return replace(row, value=max(row.value, 10.0**-DECIMALS)) if row.metric in TESTS else row
 
 
 def read_scores(path: Path) -> list[Score]:
