@@ -1,0 +1,1 @@
+"""Benchmarks of capsynth against other ways to do the same work."""

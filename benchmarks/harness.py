@@ -1,4 +1,4 @@
-"""Timing of ways to do the same work, in turns, so that a slow minute of the machine hits them all."""
+"""Timing of ways to do the same work, in turns, so that a slow minute hits them all."""
 
 import statistics
 import time

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import yaml
 from checkouts import WORKFLOW, copy_parts
 from slurm_cluster import Cluster
 
@@ -52,6 +53,9 @@ def test_the_embedded_experiment_scores_the_same_bytes_through_slurm(
     local, remote = tmp_path / "local", tmp_path / "remote"
     for folder in (local, remote):
         copy_parts(repository, folder, (*WORKFLOW, "config.yaml", "models"))
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        config["training_seeds"] = [0]  # the others take their time and show nothing new
+        (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     before = {job.id for job in cluster.jobs()}
     began = time.monotonic()
     grouped = [f"{rule}={group}" for group, rules in GROUPS.items() for rule in rules]
