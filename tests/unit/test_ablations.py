@@ -1,5 +1,6 @@
 """Training sets that differ in one setting, and the table of them."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -7,15 +8,16 @@ import pytest
 import yaml
 
 from capsynth.configuration import complete
+from capsynth.files import dump_json
 from capsynth.reporting.ablations import (
     Ablation,
     AblationSettings,
     ablation_table,
     find_ablations,
-    make_ablation_table,
 )
-from capsynth.reporting.scores import Score, index_scores
+from capsynth.reporting.scores import Score, index_scores, write_scores
 from capsynth.reporting.tables import MINUS, MISSING
+from make_ablation_table import main as make_ablation_table
 
 CAPTION = {"strategy": "caption", "captioner": "embedded", "generator": "embedded"}
 CLASS_NAME = {"strategy": "class-name", "generator": "embedded"}
@@ -115,5 +117,8 @@ def test_the_table_starts_with_the_baseline_and_shows_differences(tmp_path: Path
         ["guidance_scale", "3", "1", "cold", "r", difference, MISSING],
     ]
     assert [row[5].bold for row in table.rows] == [False, True]
-    make_ablation_table([*rows, *runs], settings, tmp_path)
+    write_scores(tmp_path / "scores.csv", [*rows, *runs])
+    told = dump_json(asdict(settings))
+    paths = ("--scores", tmp_path / "scores.csv", "--output-dir", tmp_path)
+    make_ablation_table(["--settings", told, *map(str, paths)])
     assert difference in (tmp_path / "ablations.html").read_text()

@@ -1,8 +1,8 @@
 """Settings as they come from the command line: one JSON object, one frozen dataclass."""
 
 import json
-from dataclasses import fields
-from typing import Any, TypeVar, get_origin, get_type_hints
+from dataclasses import fields, is_dataclass
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from capsynth.errors import CapsynthError
 
@@ -12,6 +12,8 @@ Settings = TypeVar("Settings")
 def settings_from_json(kind: type[Settings], text: str) -> Settings:
     """Build the dataclass ``kind`` from a JSON object with exactly its fields.
 
+    Its fields may be tuples of dataclasses, given as lists of such objects.
+
     Raises:
         CapsynthError: If the text is no JSON object, or keys are missing or unknown.
     """
@@ -19,8 +21,12 @@ def settings_from_json(kind: type[Settings], text: str) -> Settings:
         values: Any = json.loads(text)
     except json.JSONDecodeError as error:
         raise CapsynthError(f"settings are not JSON: {error}; got {text[:80]!r}") from error
+    return _build(kind, values)
+
+
+def _build(kind: type[Settings], values: Any) -> Settings:
     if not isinstance(values, dict):
-        raise CapsynthError(f"settings must be a JSON object; got {text[:80]!r}")
+        raise CapsynthError(f"settings must be a JSON object; got {str(values)[:80]!r}")
     names = [field.name for field in fields(kind)]  # type: ignore[arg-type]  # any dataclass
     for name in names:
         if name not in values:
@@ -29,5 +35,11 @@ def settings_from_json(kind: type[Settings], text: str) -> Settings:
         if name not in names:
             raise CapsynthError(f"settings have no {name!r}; known: {', '.join(names)}")
     hints = get_type_hints(kind)
-    tuples = {name for name in names if get_origin(hints[name]) is tuple}
-    return kind(**{k: tuple(v) if k in tuples else v for k, v in values.items()})
+    return kind(**{name: _value(hints[name], value) for name, value in values.items()})
+
+
+def _value(hint: Any, value: Any) -> Any:
+    if get_origin(hint) is not tuple:
+        return value
+    of = get_args(hint)[0]
+    return tuple(_build(of, one) if is_dataclass(of) else one for one in value)
