@@ -42,4 +42,5 @@ def _value(hint: Any, value: Any) -> Any:
     if get_origin(hint) is not tuple:
         return value
     of = get_args(hint)[0]
-    return tuple(_build(of, one) if is_dataclass(of) else one for one in value)
+    is_class_of_fields = isinstance(of, type) and is_dataclass(of)
+    return tuple(_build(of, one) if is_class_of_fields else one for one in value)
