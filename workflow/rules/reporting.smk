@@ -196,7 +196,7 @@ rule plot_examples:
         predictions=EXAMPLE_PREDICTIONS,
         images=expand(
             "results/eval_sets/{eval_set}.{suffix}",
-            eval_set=config["eval_sets"],
+            eval_set=REPORTED_EVAL_SETS,
             suffix=["tar", "jsonl"],
         ),
         arguments=examples_arguments,

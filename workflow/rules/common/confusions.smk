@@ -15,7 +15,7 @@ def predictions_of(training_sets, recipes=None):
         training_set=training_sets,
         recipe=recipes or list(config["recipes"]),
         seed=config["training_seeds"],
-        eval_set=list(config["eval_sets"]),
+        eval_set=REPORTED_EVAL_SETS,
     )
 
 

@@ -88,7 +88,7 @@ def gallery_arguments(wildcards):
 def examples_arguments(wildcards):
     """The predictions and evaluation sets that examples are taken from."""
     words = ["--comparison", *COMPARISONS[0], "--predictions", *EXAMPLE_PREDICTIONS]
-    for name in config["eval_sets"]:
+    for name in REPORTED_EVAL_SETS:
         words += ["--eval-set", name, f"results/eval_sets/{name}.tar"]
         words += [f"results/eval_sets/{name}.jsonl"]
     return argument_file("examples", words)
