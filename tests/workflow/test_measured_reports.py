@@ -1,4 +1,4 @@
-"""Calibration, robustness, curves and variances, from a configuration that has them all."""
+"""Ablations, calibration, robustness, curves and variances, from a configuration that has them all."""
 
 import copy
 from typing import Any
@@ -28,6 +28,7 @@ def test_a_configuration_with_a_calibration_set_controls_and_replicates_reports_
         "class-name-again": {"variants": ["class-name-again"]},
     }
     config["report"] |= {
+        "ablation_baseline": "class-name",
         "calibration_set": "held-out",
         "generation_replicates": [["class-name", "class-name-again"]],
     }
@@ -37,7 +38,14 @@ def test_a_configuration_with_a_calibration_set_controls_and_replicates_reports_
 
     report = experiment.folder / "results" / "report"
     tables = {path.stem for path in (report / "tables").glob("*.tex")}
-    assert {"calibration", "robustness", "corruptions", "variance"} <= tables
+    assert {"ablations", "calibration", "robustness", "corruptions", "variance"} <= tables
+    ablations = (report / "tables/ablations.csv").read_text().splitlines()[1:]
+    assert {tuple(line.split(",")[:4]) for line in ablations} == {
+        ("baseline", "", "", "class-name"),
+        ("images", "1", "0.5", "class-name-half"),
+        ("images", "1", "0.25", "class-name-quarter"),
+        ("seed", "0", "1", "class-name-again"),
+    }
     figures = {path.stem for path in report.glob("*.png")}
     assert {
         "corruptions-openmoji-c",
@@ -62,4 +70,5 @@ def test_without_them_the_report_says_what_is_missing_and_has_no_empty_figures(
     assert "No calibration set is configured" in (report / "tables/calibration.md").read_text()
     assert "No line is fitted" in (report / "tables/robustness.md").read_text()
     assert not any((report / f"{name}.png").exists() for name in ("real-fraction", "scaling"))
-    assert not (report / "tables/variance.html").exists()
+    for table in ("variance", "ablations"):
+        assert not (report / f"tables/{table}.html").exists()
