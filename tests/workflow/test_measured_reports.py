@@ -1,4 +1,4 @@
-"""Ablations, calibration, robustness, curves and variances, from a configuration that has them all."""
+"""Ablations, calibration, robustness, curves, variances: a configuration that has them all."""
 
 import copy
 from typing import Any
