@@ -143,6 +143,16 @@ def test_hostile_names_survive_markdown_and_the_terminal() -> None:
     assert tables.terminal_lines(markdown)[4].startswith(HOSTILE + "*")
 
 
+def test_markdown_tells_columns_of_one_title_apart_by_their_groups() -> None:
+    columns = tuple(
+        tables.Column(title, (f"{group}-{title}",), group)
+        for group, title in (("pixels", "near"), ("features", "near"), ("features", "equal"))
+    )
+    table = tables.Table("t", "Title", "Note.", columns, ())
+    head = tables.to_markdown(table).splitlines()[2]
+    assert head == "| pixels: near | features: near | equal |"
+
+
 def test_latex_has_a_rule_under_each_group_and_one_alignment_a_column() -> None:
     latex = tables.to_latex(main_table())
     assert r"\begin{tabular}{llrr}" in latex

@@ -4,6 +4,7 @@ import csv
 import io
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -169,9 +170,18 @@ def _escape_markdown(text: str) -> str:
     )
 
 
+def _lone_titles(columns: Sequence[Column]) -> list[str]:
+    """Return the titles of columns without a line of groups above: a title of two has its group."""
+    counts = Counter(column.title for column in columns)
+    return [
+        f"{column.group}: {column.title}" if counts[column.title] > 1 else column.title
+        for column in columns
+    ]
+
+
 def to_markdown(table: Table) -> str:
     """Return the table as Markdown, its columns padded so that it reads as plain text too."""
-    lines = [[_escape_markdown(column.title) for column in table.columns]]
+    lines = [[_escape_markdown(title) for title in _lone_titles(table.columns)]]
     for row in table.rows:
         texts = [_escape_markdown(cell.text) for cell in row]
         lines.append([f"**{t}**" if cell.bold else t for t, cell in zip(texts, row, strict=True)])
