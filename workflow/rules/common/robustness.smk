@@ -35,7 +35,8 @@ def synthetic_curve():
             alike = dump_json({k: v for k, v in settings.items() if k not in numbers})
             number = tuple(settings[key] or 0 for key in numbers)
             lines.setdefault(alike, {})[(*number, share)] = name
-    return _curve({next(iter(points.values())): points for points in lines.values()})
+    # A line has the plainest of its names.
+    return _curve({min(points.values(), key=len): points for points in lines.values()})
 
 
 def _curve(lines):

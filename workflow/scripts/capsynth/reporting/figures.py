@@ -27,6 +27,9 @@ from capsynth.reporting.style import (
 
 SCALES = ("linear", "logit")
 PANELS_A_ROW = 3
+# Entries of a legend that an empty panel has room for, and a line below the panels.
+HANDLES_A_CELL = 9
+HANDLES_A_LINE = 4
 # More classes than this are cut to the largest gains and the largest losses.
 MOST_CLASSES = 40
 LOGIT_TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
@@ -102,7 +105,10 @@ def _robustness_figure(
     panels = [name for name in settings.shifted if name not in measured.clean.values()]
     columns = min(PANELS_A_ROW, len(panels))
     rows = math.ceil(len(panels) / columns)
-    figure = new_figure(WIDTH_INCHES, 0.35 + 2.25 * rows)
+    handles = [*_legend_handles(index, settings), *_line_handles(lines)]
+    fits_a_cell = columns * rows > len(panels) and len(handles) <= HANDLES_A_CELL
+    lines_below = 0 if fits_a_cell else math.ceil(len(handles) / HANDLES_A_LINE)
+    figure = new_figure(WIDTH_INCHES, 0.35 + 2.25 * rows + 0.16 * lines_below)
     same = len({measured.inside(name) for name in panels}) == 1
     grid = figure.subplots(rows, columns, squeeze=False, sharex=same).ravel().tolist()
     for position, (axes, eval_set) in enumerate(zip(grid, panels, strict=False)):
@@ -117,11 +123,11 @@ def _robustness_figure(
             axes.set_ylabel("shifted set, top-1 (%)")
     for axes in grid[len(panels) :]:
         hide(axes)
-    handles = [*_legend_handles(index, settings), *_line_handles(lines)]
-    if len(grid) > len(panels):
+    if fits_a_cell:
         grid[len(panels)].legend(handles=handles, loc="center left", borderaxespad=0.0)
     else:
-        figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)))
+        columns = min(HANDLES_A_LINE, len(handles))
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns)
     return figure
 
 

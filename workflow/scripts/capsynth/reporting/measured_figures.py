@@ -175,6 +175,15 @@ class CurvePoint:
     x: float
 
 
+def _apart(numbers: Sequence[float]) -> list[float]:
+    """Return the numbers, ascending, without those close to one before: labels need room."""
+    kept: list[float] = []
+    for number in sorted(numbers):
+        if not kept or number > 1.2 * kept[-1]:
+            kept.append(number)
+    return kept
+
+
 def plot_curves(
     scores: Sequence[Score],
     settings: ReportSettings,
@@ -225,7 +234,10 @@ def plot_curves(
                     )
             axes.yaxis.set_major_formatter(_percent)
             if logarithmic:
+                numbers = _apart([point.x for point in points])
                 axes.set_xscale("log")
+                axes.set_xticks(numbers, [f"{number:,.0f}" for number in numbers])
+                axes.minorticks_off()
             else:
                 axes.xaxis.set_major_formatter(_percent)
                 axes.xaxis.set_major_locator(MaxNLocator(5))
