@@ -17,6 +17,11 @@ DECIMALS = 6
 Record = TypeVar("Record")
 
 
+def known(value: float | None) -> float | None:
+    """Return a number; None where it does not exist."""
+    return None if value is None or math.isnan(value) else float(value)
+
+
 def write_records(path: Path, kind: type[Record], records: Iterable[Record]) -> None:
     """Write one row a record, atomically.
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from capsynth import fidelity
 from capsynth.errors import CapsynthError
 from capsynth.features import Features, read_features
+from capsynth.records import known
 from capsynth.seeding import bucket
 
 # Kinds of images. Those of an evaluation set are real too: they are what real images get.
@@ -134,8 +135,8 @@ def _measure(
             one.name,
             class_id,
             metric,
-            value,
-            error,
+            known(value),
+            known(error),
             len(a),
             len(a) if one.kind == REAL else len(b),
             real.values.shape[1],

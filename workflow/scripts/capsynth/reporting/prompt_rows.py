@@ -12,6 +12,7 @@ from capsynth.errors import CapsynthError
 from capsynth.predictions import Predictions, read_predictions
 from capsynth.prompt_statistics import prompt_statistics, read_prompts
 from capsynth.prompting import PromptRecord
+from capsynth.records import known
 from capsynth.seeding import derive_seed
 
 EVAL_SET, VARIANT = "eval_set", "variant"
@@ -88,7 +89,7 @@ def _text_rows(variant: str, records: Sequence[PromptRecord]) -> Iterator[Prompt
         found = prompt_statistics(its_records)
         for metric, value in asdict(found).items():
             n = len(its_records) if metric in ("dropped", "class_word_coverage") else found.prompts
-            yield PromptRow(VARIANT, variant, "", class_id, metric, value, None, None, n)
+            yield PromptRow(VARIANT, variant, "", class_id, metric, known(value), None, None, n)
 
 
 def _grouped(paths: Iterable[Path]) -> list[list[Predictions]]:
