@@ -107,7 +107,7 @@ def test_costs_go_from_benchmarks_to_tables(tmp_path: Path) -> None:
     write_json_lines(tmp_path / "jobs.txt", [job])
     out = tmp_path / "costs.csv"
     measure_costs.main(["--jobs", str(tmp_path / "jobs.txt"), "--output", str(out)])
-    assert out.read_text().splitlines()[1] == "train_classifier,real,tiny,1,3600,,2,,,,,0"
+    assert out.read_text().splitlines()[1] == "train_classifier,real,tiny,1,3600.0,,2.0,,,,,,0"
     row = Score("toy", "real", "tiny", None, "val", "top1", 0.8, 0.7, 0.9, 8)
     write_scores(tmp_path / "scores.csv", [row])
     settings = json.dumps({"eval_set": "val", "training_sets": ["real"], "stages": {"real": []}})
