@@ -146,8 +146,9 @@ def reliability(scores: SampleScores, weights: Floats, bins: int = ECE_BINS) -> 
     confidence = scores.confidence.astype(np.float64)
     members = np.zeros((3, len(scores), bins))
     place = (np.arange(len(scores)), bins_of(confidence, bins))
-    for member, values in zip(members, (1.0, scores.correct, confidence), strict=True):
-        member[place] = values
+    members[0][place] = 1.0
+    members[1][place] = scores.correct
+    members[2][place] = confidence
     mass, right, confident = weights @ members
 
     def mean(total: Floats) -> Floats:
