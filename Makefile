@@ -102,6 +102,13 @@ OPTIONS ?=
 changed: $(RUN_STAMP) ## say what a run would do, why, and what it would cost
 	@$(WITH_TOOLS) python workflow/scripts/report_changes.py -- --cores $(CORES) $(OPTIONS)
 
+# Its own options: make estimate ESTIMATE_ARGS="--recorded ../pilot --gpus 4 16"
+ESTIMATE_ARGS ?=
+
+.PHONY: estimate
+estimate: $(RUN_STAMP) ## say what a run would cost, and how long it takes with how many GPUs
+	@$(WITH_TOOLS) python workflow/scripts/report_estimate.py $(ESTIMATE_ARGS) -- --cores $(CORES) $(OPTIONS)
+
 .PHONY: status
 status: $(RUN_STAMP) ## say how far a run is
 	@$(WITH_TOOLS) python workflow/scripts/report_status.py -- --cores $(CORES) $(OPTIONS)

@@ -3,16 +3,13 @@
 import argparse
 import datetime
 import importlib
-import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.harness import measure
+from benchmarks.history import add_to_history, write_table
+
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
-
-from benchmarks.harness import measure  # noqa: E402
-from benchmarks.history import add_to_history, write_table  # noqa: E402
-
 # A module each, with ``benchmarks(work: Path) -> Iterator[Benchmark]``.
 TOPICS = ("generation", "captioning", "reading", "training", "metrics", "start_up", "workflow")
 

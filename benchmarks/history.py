@@ -67,23 +67,29 @@ def write_table(folder: Path) -> None:
         "Made by `make bench`; `history.csv` has all runs. Ways to do the same work run in turns;",
         "a time is the median of the rounds, with the shortest and the longest. The ratio is",
         "capsynth's rate over the other way's: the median over rounds, the lowest and the highest.",
+        "Memory is the peak of the largest process.",
         "",
-        "| benchmark | way | seconds | rate | ratio | aim | commit, date |",
-        "|---|---|---|---|---|---|---|",
+        "| benchmark | way | seconds | rate | ratio | MB | aim | commit, date |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in newest.values():
         numbers = {
             name: float(row[name])
             for name in NAMES
-            if name not in ("benchmark", "way", "unit", "bound")
+            if name not in ("benchmark", "way", "unit") and row[name]
         }
-        bound = f"≥ {float(row['bound']):g}" if row["bound"] else ""
+        memory = f"{numbers['peak_mb']:.0f}" if "peak_mb" in numbers else ""
+        aims = [
+            aim.format(numbers[name])
+            for name, aim in (("bound", "≥ {:g}"), ("most_s", "≤ {:g} s"), ("most_mb", "≤ {:g} MB"))
+            if name in numbers
+        ]
         lines.append(
             f"| {row['benchmark']} | {row['way']} "
             f"| {numbers['median_s']:.3g} ({numbers['low_s']:.3g} to {numbers['high_s']:.3g}) "
             f"| {numbers['rate']:.3g} {row['unit']}/s "
             f"| {numbers['ratio']:.2f} ({numbers['ratio_low']:.2f} to {numbers['ratio_high']:.2f}) "
-            f"| {bound} | {row['commit']}, {row['date']} |"
+            f"| {memory} | {', '.join(aims)} | {row['commit']}, {row['date']} |"
         )
     machines = dict.fromkeys((row["machine"], row["versions"]) for row in newest.values())
     lines += ["", *(f"On {name}, {versions}." for name, versions in machines), ""]

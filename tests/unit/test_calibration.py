@@ -131,7 +131,7 @@ def test_classwise_ece_is_the_mean_of_torchmetrics_binary_errors(
         )
         for index, of_class in enumerate(below_edges(probabilities).T)
     ]
-    ours = calibration.classwise_ece(probabilities, target, np.ones((1, len(target))))
+    ours = calibration.classwise_ece(probabilities, target)(np.ones((1, len(target))))
     assert ours[0] == pytest.approx(np.mean(theirs), rel=CLOSE)
 
 
@@ -141,8 +141,8 @@ def test_a_weight_of_two_is_the_same_sample_twice_for_classwise_ece_and_reliabil
     rows = np.repeat(np.arange(60), counts)
     ones = np.ones((1, len(rows)))
     weights = counts[None].astype(float)
-    assert calibration.classwise_ece(probabilities, target, weights) == pytest.approx(
-        calibration.classwise_ece(probabilities[rows], target[rows], ones)
+    assert calibration.classwise_ece(probabilities, target)(weights) == pytest.approx(
+        calibration.classwise_ece(probabilities[rows], target[rows])(ones)
     )
     scores = metrics.score_samples(probabilities, probabilities.argmax(axis=1), target)
     weighted = calibration.reliability(scores, weights)
@@ -208,12 +208,12 @@ def test_a_refit_is_close_to_a_fit_to_the_drawn_samples_and_exact_without_a_draw
     probabilities, target = random_run(7, n=400)
     temperature = calibration.fit_temperature(probabilities, target)
     draws = np.random.default_rng(0).multinomial(400, np.full(400, 1 / 400), size=40)
-    found = calibration.refit_temperature(probabilities, target, temperature, draws)
+    found = calibration.refit_temperature(probabilities, target, temperature, [draws])
     drawn = [np.repeat(np.arange(400), counts) for counts in draws]
     exact = [calibration.fit_temperature(probabilities[rows], target[rows]) for rows in drawn]
     assert np.corrcoef(found, exact)[0, 1] > 0.99
     assert found.std() == pytest.approx(np.std(exact), rel=0.1)
-    alone = calibration.refit_temperature(probabilities, target, temperature, np.ones((1, 400)))
+    alone = calibration.refit_temperature(probabilities, target, temperature, [np.ones((1, 400))])
     assert alone[0] == pytest.approx(temperature, rel=1e-6)
 
 
@@ -221,5 +221,7 @@ def test_a_fit_at_an_end_of_the_temperatures_stays_there() -> None:
     probabilities, _ = random_run(8)
     target = probabilities.argmax(axis=1)
     coldest = calibration.fit_temperature(probabilities, target)
-    found = calibration.refit_temperature(probabilities, target, coldest, np.ones((2, len(target))))
+    found = calibration.refit_temperature(
+        probabilities, target, coldest, [np.ones((2, len(target)))]
+    )
     assert found.tolist() == [coldest, coldest] == [calibration.TEMPERATURES[0]] * 2

@@ -17,7 +17,15 @@ from capsynth.monitoring.changes import changes_of, describe_params, sentence, s
 from capsynth.monitoring.estimates import estimate, wall_seconds
 from capsynth.monitoring.plan import Plan, PlannedJob, Reasons, gpus_of, read_plan
 from capsynth.monitoring.status import SILENT_S, State, job_status, run_status
-from capsynth.monitoring.text import changes_text, duration, hours, size, status_text, table
+from capsynth.monitoring.text import (
+    changes_text,
+    duration,
+    estimate_text,
+    hours,
+    size,
+    status_text,
+    table,
+)
 
 NONE = Reasons(
     forced=False,
@@ -221,6 +229,108 @@ def test_another_kind_of_the_rule_is_used_where_there_is_none_and_said_to_be_rou
     assert costs.seconds == {1: pytest.approx(20.0)}
     assert costs.stages[0].rough == 1
     assert "roughly" in changes_text(plan, changes_of(plan), costs)
+
+
+def test_time_is_scaled_by_what_an_earlier_job_is_expected_to_write(
+    drawn: Callable[..., PlannedJob], tmp_path: Path
+) -> None:
+    def training(name: str, *images: PlannedJob) -> PlannedJob:
+        # Drawn shards stand for what a training reads; their size is that of their first output.
+        return replace(
+            images[0],
+            rule="train_classifier",
+            wildcards={"training_set": "t", "recipe": "r", "seed": name},
+            inputs=tuple(job.outputs[0] for job in images),
+            outputs=(str(tmp_path / f"{name}.safetensors"),),
+            benchmark=str(tmp_path / f"{name}.tsv"),
+            needs=(),
+        )
+
+    def as_lines(job: PlannedJob) -> PlannedJob:
+        (tar,) = job.outputs
+        lines = tar.replace(".tar", ".out.jsonl")
+        if job.reasons is None:
+            Path(tar).rename(lines)
+        return replace(job, outputs=(lines,))
+
+    done, owed = as_lines(drawn("a-0", 10, seconds=20.0)), as_lines(drawn("b-0", 30))
+    trained, to_train = training("0", done), training("1", done, owed)
+    to_train = replace(to_train, reasons=NONE)
+    Path(str(trained.benchmark)).write_text("s\n50\n")
+    Path(trained.outputs[0]).touch()
+    costs = estimate(plan_of(done, owed, trained, to_train))
+    # The shard that is not drawn yet is expected to be as large as the one that is.
+    assert costs.seconds == {1: pytest.approx(60.0), 3: pytest.approx(100.0)}
+
+
+def test_a_run_in_another_folder_tells_times_and_sizes_by_what_it_read_there(
+    tmp_path: Path,
+) -> None:
+    pilot = tmp_path / "pilot"
+    pilot.mkdir()
+    (pilot / "a.jsonl").write_text("0" * 100)
+    (pilot / "a.tar").write_text("0" * 7000)
+    (pilot / "model").write_text("0" * 500)
+    (pilot / "a.tsv").write_text("s\n30\n")
+    (pilot / "train.tsv").write_text("s\n40\n")
+
+    def shard(name: str) -> PlannedJob:
+        return replace(
+            OWED,
+            wildcards={"variant": "caption", "shard": name},
+            outputs=(f"{name}.tar", f"{name}.jsonl"),
+            benchmark=f"{name}.tsv",
+            gpus=1,
+            reasons=replace(NONE, missing=(f"{name}.tar",), made_before=False),
+        )
+
+    training = replace(
+        shard("t"),
+        rule="train_classifier",
+        inputs=("a.jsonl", "b.jsonl", "c.jsonl"),
+        outputs=("model",),
+        benchmark="train.tsv",
+        gpus=2,
+        needs=(0, 1, 2),
+    )
+    plan = plan_of(shard("a"), shard("b"), shard("c"), training)
+    costs = estimate(plan, recorded=pilot)
+    # Drawing: 30 s a shard. The pilot trained on one shard in 40 s, this training reads three.
+    assert costs.seconds == {0: 30.0, 1: 30.0, 2: 30.0, 3: pytest.approx(120.0)}
+    drawing, trained = costs.stages
+    assert (drawing.gpu_s, trained.gpu_s) == (90.0, pytest.approx(240.0))
+    assert (drawing.new_bytes, trained.new_bytes) == (3 * 7100.0, 500.0)
+    walls = {gpus: wall_seconds(plan, costs.seconds, gpus) for gpus in (1, 2, 8)}
+    assert walls == {1: pytest.approx(210.0), 2: pytest.approx(180.0), 8: pytest.approx(150.0)}
+    text = estimate_text(plan, costs, walls)
+    assert [row.split() for row in text.splitlines() if row.startswith("all")] == [
+        ["all", "of", "them", "4", "0.058", "0.092", "22", "kB"]
+    ]
+    # 330 GPU seconds in 180 s on two.
+    assert ["2", "3", "min", "92%"] in [row.split() for row in text.splitlines()]
+    assert "No time" not in text
+
+
+def test_a_stage_without_a_recorded_time_is_named_with_the_remedy() -> None:
+    training = replace(OWED, rule="train_classifier")
+    plan = plan_of(OWED, training)
+    costs = estimate(plan)
+    text = estimate_text(plan, costs, {1: 0.0})
+    assert "No time is recorded of generate_images, train_classifier;" in text
+    assert "with a few classes first" in text
+    assert estimate_text(plan_of(DONE), estimate(plan_of(DONE)), {1: 0.0}) == (
+        "A run would do nothing."
+    )
+
+
+def test_jobs_with_and_without_gpus_run_beside_one_another() -> None:
+    without = [replace(OWED, threads=1)] * 2
+    with_gpu = [replace(OWED, gpus=1)] * 4
+    seconds: dict[int, float | None] = dict.fromkeys(range(6), 10.0)
+    plan = plan_of(*without, *with_gpu, slots=1, is_local=False)
+    assert wall_seconds(plan, seconds, gpus=1) == 40.0
+    assert wall_seconds(plan, seconds, gpus=4) == 20.0
+    assert wall_seconds(plan, seconds) == 60.0
 
 
 def test_what_is_not_recorded_is_not_guessed(drawn: Callable[..., PlannedJob]) -> None:

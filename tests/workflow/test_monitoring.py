@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,13 @@ import yaml
 pytestmark = pytest.mark.slow
 
 QUIET = ("--quiet", "all")
+# What stages make, below the folder of the data set.
+OUTPUTS = {
+    "pack_real": ("real/*.tar", "real/*.jsonl"),
+    "caption_images": ("captions/*/*.jsonl",),
+    "generate_images": ("images/*/*.tar", "images/*/*.jsonl"),
+    "train_classifier": ("checkpoints/**/*.safetensors", "checkpoints/**/*.json"),
+}
 
 
 def look(experiment: Any, target: str, *options: str) -> str:
@@ -90,6 +98,37 @@ def test_changes_are_said_in_words_and_are_those_of_a_dry_run(experiment: Any) -
     assert jobs["wall_s"] > 0
     order = [change["rule"] for change in jobs["changes"]]
     assert order.index("pack_real") < order.index("generate_images") < order.index("make_tables")
+
+
+def test_an_estimate_rests_on_the_run_of_another_folder_and_says_what_it_lacks(
+    experiment: Any, tmp_path: Path
+) -> None:
+    fresh = replace(experiment, folder=tmp_path / "fresh")
+    ignored = shutil.ignore_patterns("results", ".snakemake", "logs")
+    shutil.copytree(experiment.folder, fresh.folder, ignore=ignored)
+    said = look(fresh, "estimate")
+    assert "No time is recorded of render_openmoji, " in said
+    script = "workflow/scripts/report_estimate.py"
+    words = ("--json", "--gpus", "1", "2", "--recorded", str(experiment.folder), "--")
+    done = fresh.call(sys.executable, script, *words, "--cores", "2")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    owed = fresh.owed()
+    assert sum(stage["jobs"] for stage in found["stages"]) == len(owed)
+    stages = {stage["rule"]: stage for stage in found["stages"]}
+    for rule in ("pack_real", "caption_images", "generate_images", "train_classifier"):
+        assert stages[rule]["unknown"] == 0
+        assert stages[rule]["core_s"] > 0
+        made = sum(
+            path.stat().st_size
+            for pattern in OUTPUTS[rule]
+            for path in (experiment.folder / "results/openmoji").glob(pattern)
+        )
+        assert stages[rule]["new_bytes"] == pytest.approx(made)
+    assert 0 < found["wall_s"]["2"] <= found["wall_s"]["1"]
+    nowhere = fresh.call(sys.executable, script, "--recorded", str(tmp_path), "--")
+    assert nowhere.returncode == 1
+    assert "has no results/benchmarks" in nowhere.stderr
 
 
 def test_a_target_looks_at_the_configuration_of_its_own_command(experiment: Any) -> None:

@@ -1,4 +1,4 @@
-# What a run would do, and how far it is. Both look only, and run here whatever the profile.
+# What a run would do and cost, and how far it is. All look only, and run here whatever the profile.
 
 
 rule changed:
@@ -14,6 +14,21 @@ rule changed:
         options=calling_options,
     shell:
         f"{PLAIN}/report_changes.py" " -- {params.options} 2> {log:q}"
+
+
+rule estimate:
+    """Say what a run would cost, and how long it would take with how many GPUs."""
+    input:
+        without_lock,
+    log:
+        "logs/estimate.log",
+    localrule: True
+    conda:
+        "../../envs/workflow.yaml"
+    params:
+        options=calling_options,
+    shell:
+        f"{PLAIN}/report_estimate.py" " -- {params.options} 2> {log:q}"
 
 
 rule status:

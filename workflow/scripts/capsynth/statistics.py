@@ -14,7 +14,9 @@ unit or seed is kept as it is and adds no variance.
 """
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +43,19 @@ class ImageDesign:
 
     unit: Integers
     strata: tuple[Integers, ...]
+
+    @cached_property
+    def stratum(self) -> Integers:
+        """Number of the stratum of each unit."""
+        numbers = np.empty(sum(map(len, self.strata)), dtype=np.int64)
+        for number, units in enumerate(self.strata):
+            numbers[units] = number
+        return numbers
+
+    @cached_property
+    def is_each_its_own(self) -> bool:
+        """Whether each sample is a unit of its own."""
+        return bool(np.array_equal(self.unit, np.arange(len(self.stratum))))
 
 
 def image_design(strata: Sequence[str], sources: Sequence[str]) -> ImageDesign:
@@ -76,12 +91,22 @@ def image_weights(design: ImageDesign, draws: int, seed: int) -> Iterator[Floats
         raise CapsynthError(f"{draws} bootstrap draws give no interval; ask for at least 100")
     rng = np.random.default_rng(seed)
     block = max(1, WEIGHTS_PER_BLOCK // max(1, len(design.unit)))
-    units = sum(len(stratum) for stratum in design.strata)
-    for start in range(0, draws, block):
-        of_units = np.empty((min(block, draws - start), units))
-        for stratum in design.strata:
-            of_units[:, stratum] = _stratum_weights(len(stratum), len(of_units), rng)
-        yield of_units[:, design.unit]
+    sizes = [min(block, draws - start) for start in range(0, draws, block)]
+    # Drawing costs about as much as what is done with the draws, and leaves other threads alone.
+    with ThreadPoolExecutor(max_workers=1) as ahead:
+        drawn = ahead.submit(_block_of_weights, design, sizes[0], rng)
+        for size in sizes[1:]:
+            weights = drawn.result()
+            drawn = ahead.submit(_block_of_weights, design, size, rng)
+            yield weights
+        yield drawn.result()
+
+
+def _block_of_weights(design: ImageDesign, draws: int, rng: np.random.Generator) -> Floats:
+    of_units = np.empty((draws, len(design.stratum)))
+    for stratum in design.strata:
+        of_units[:, stratum] = _stratum_weights(len(stratum), draws, rng)
+    return of_units if design.is_each_its_own else np.take(of_units, design.unit, axis=1)
 
 
 def _stratum_weights(n: int, draws: int, rng: np.random.Generator) -> Floats:
@@ -98,9 +123,8 @@ def image_df(design: ImageDesign, rows: Integers) -> int:
         design: Strata and units of the samples.
         rows: The samples that a metric is computed of.
     """
-    used = np.zeros(sum(len(stratum) for stratum in design.strata), dtype=bool)
-    used[design.unit[rows]] = True
-    return sum(max(0, int(used[stratum].sum()) - 1) for stratum in design.strata)
+    units = np.unique(design.unit[rows])
+    return len(units) - len(np.unique(design.stratum[units]))
 
 
 @dataclass(frozen=True, eq=False)

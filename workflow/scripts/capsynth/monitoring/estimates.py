@@ -5,8 +5,8 @@ import functools
 import heapq
 import os
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from capsynth.monitoring.plan import Plan, PlannedJob
@@ -15,6 +15,8 @@ from capsynth.monitoring.plan import Plan, PlannedJob
 SAMPLE = 50
 # Wildcards in which jobs of a kind may differ.
 ALIKE = ("shard", "class_id", "seed", "download", "repository")
+# Files whose size tells how much a job has to do.
+READ = (".jsonl", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -23,17 +25,22 @@ class Rate:
 
     Attributes:
         seconds: Of one job.
-        seconds_per_byte: Of one byte of the JSON Lines that a job reads, a record a sample; None
-            if such jobs read none.
-        output_bytes: Size of what one job makes.
+        seconds_per_byte: Of one byte of the files of ``READ``, which have a record a sample, that
+            a job reads; None if such jobs read none.
+        output_sizes: Size of each output of one job; None if no job of the kind has made its own.
         is_same_kind: Whether they are of the same variant, captioner, training set, ...; other
             jobs of the rule else.
     """
 
     seconds: float | None
     seconds_per_byte: float | None
-    output_bytes: float | None
+    output_sizes: tuple[float, ...] | None
     is_same_kind: bool
+
+    @property
+    def output_bytes(self) -> float | None:
+        """Size of what one job makes."""
+        return None if self.output_sizes is None else sum(self.output_sizes)
 
 
 @dataclass(frozen=True)
@@ -92,9 +99,10 @@ def _size(path: str) -> int | None:
         return None
 
 
-def read_bytes_of(job: PlannedJob) -> int | None:
-    """Return the bytes of JSON Lines that a job reads; None if it reads none, or lacks some."""
-    sizes = [_size(path) for path in job.inputs if path.endswith(".jsonl")]
+def _read_bytes_then(job: PlannedJob) -> int | None:
+    """Return the bytes that a job read when it ran; None if it read none, or some are gone."""
+    new = set() if job.reasons is None else {*job.reasons.inputs_new}
+    sizes = [_size(path) for path in job.inputs if path.endswith(READ) and path not in new]
     known = [size for size in sizes if size is not None]
     return sum(known) if sizes and len(known) == len(sizes) else None
 
@@ -113,21 +121,33 @@ def _rate(jobs: Sequence[PlannedJob], is_same_kind: bool) -> Rate:
         if seconds is None:
             continue
         times.append(seconds)
-        if size := read_bytes_of(job):
+        if size := _read_bytes_then(job):
             scaled = [scaled[0] + seconds, scaled[1] + size]
     made = [job for job in jobs if all(_size(path) is not None for path in job.outputs)]
-    sizes = [_made_bytes(job) for job in made[:: -(-len(made) // SAMPLE) or 1]]
+    sizes = [_made_sizes(job) for job in made[:: -(-len(made) // SAMPLE) or 1]]
     return Rate(
         sum(times) / len(times) if times else None,
         scaled[0] / scaled[1] if scaled[1] else None,
-        sum(sizes) / len(sizes) if sizes else None,
+        tuple(sum(of_one) / len(sizes) for of_one in zip(*sizes, strict=True)) if sizes else None,
         is_same_kind,
     )
 
 
-def _made_bytes(job: PlannedJob) -> int:
+def _made_sizes(job: PlannedJob) -> list[int]:
     # A folder's own size says nothing; what is drawn into it is packed by the next stage.
-    return sum(_size(path) or 0 for path in job.outputs if Path(path).is_file())
+    return [(_size(path) or 0) if Path(path).is_file() else 0 for path in job.outputs]
+
+
+def moved(job: PlannedJob, folder: Path) -> PlannedJob:
+    """Return a job as it was run in another working directory, on the inputs it had there."""
+    inputs = (str(folder / path) for path in job.inputs)
+    return replace(
+        job,
+        inputs=tuple(path for path in inputs if _size(path) is not None),
+        outputs=tuple(str(folder / path) for path in job.outputs),
+        benchmark=None if job.benchmark is None else str(folder / job.benchmark),
+        reasons=None,
+    )
 
 
 def kind_of(job: PlannedJob) -> tuple[str, ...]:
@@ -136,12 +156,12 @@ def kind_of(job: PlannedJob) -> tuple[str, ...]:
 
 
 class Rates:
-    """What jobs of each kind of a plan took, looked up when asked for."""
+    """What jobs of each kind took, looked up when asked for."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, jobs: Iterable[PlannedJob]) -> None:
         self._kinds: dict[tuple[str, ...], list[PlannedJob]] = defaultdict(list)
         self._rules: dict[str, list[PlannedJob]] = defaultdict(list)
-        for job in plan.jobs:
+        for job in jobs:
             self._kinds[kind_of(job)].append(job)
             self._rules[job.rule].append(job)
         self._known: dict[tuple[str, ...], Rate] = {}
@@ -157,28 +177,50 @@ class Rates:
         return self._known[kind]
 
 
-def seconds_of(job: PlannedJob, rate: Rate) -> float | None:
-    """Return how long a job will take; by the size of what it reads where that is there."""
-    size = read_bytes_of(job)
-    if size is not None and rate.seconds_per_byte is not None:
-        return size * rate.seconds_per_byte
+def seconds_of(job: PlannedJob, rate: Rate, sizes: Mapping[str, float]) -> float | None:
+    """Return how long a job will take: by the size of what it reads where that is known.
+
+    Args:
+        job: The job.
+        rate: What jobs of its kind took.
+        sizes: Sizes to expect of files that do not exist.
+    """
+    read = [sizes.get(path, _size(path)) for path in job.inputs if path.endswith(READ)]
+    known = [size for size in read if size is not None]
+    if read and rate.seconds_per_byte is not None and len(known) == len(read):
+        return sum(known) * rate.seconds_per_byte
     return rate.seconds
 
 
-def estimate(plan: Plan, known: Mapping[int, float] | None = None) -> Estimate:
+def _expected_sizes(plan: Plan, rates: Rates) -> dict[str, float]:
+    """Return the sizes of files that the owed jobs will make and that do not exist."""
+    return {
+        path: size
+        for job in plan.owed
+        for path, size in zip(job.outputs, rates.of(job).output_sizes or (), strict=False)
+        if _size(path) is None
+    }
+
+
+def estimate(
+    plan: Plan, known: Mapping[int, float] | None = None, recorded: Path | None = None
+) -> Estimate:
     """Return what the owed jobs of a plan cost.
 
     Args:
         plan: The plan.
         known: Seconds of jobs by position, of which more is known than of others.
+        recorded: The working directory of another run whose times and results count; by default
+            those of the plan's own.
     """
-    rates = Rates(plan)
+    rates = Rates(moved(job, recorded) if recorded else job for job in plan.jobs)
+    sizes = _expected_sizes(plan, rates)
     seconds: dict[int, float | None] = {}
     by_rule: dict[str, list[tuple[PlannedJob, float | None, Rate]]] = defaultdict(list)
     for place, job in enumerate(plan.jobs):
         if job.reasons is not None:
             rate = rates.of(job)
-            seconds[place] = (known or {}).get(place, seconds_of(job, rate))
+            seconds[place] = (known or {}).get(place, seconds_of(job, rate, sizes))
             by_rule[job.rule].append((job, seconds[place], rate))
     stages = tuple(_cost(rule, by_rule[rule]) for rule in plan.rules if rule in by_rule)
     return Estimate(stages, wall_seconds(plan, seconds), seconds)
@@ -199,30 +241,48 @@ def _cost(rule: str, jobs: Sequence[tuple[PlannedJob, float | None, Rate]]) -> S
     )
 
 
-def wall_seconds(plan: Plan, seconds: Mapping[int, float | None]) -> float:
-    """Return when the last job ends if each starts as soon as it may and a slot is free."""
+def wall_seconds(plan: Plan, seconds: Mapping[int, float | None], gpus: int | None = None) -> float:
+    """Return when the last job ends if each starts as soon as it may and a slot is free.
+
+    Args:
+        plan: The plan.
+        seconds: Of each owed job, by position; None counts nothing.
+        gpus: GPUs there are. Jobs that ask for some then run beside the slots: a slot is for a job
+            that asks for none. None for GPUs without end, and slots for all jobs.
+    """
     waits = {place: len(plan.jobs[place].needs) for place in seconds}
     followers: dict[int, list[int]] = defaultdict(list)
     for place in seconds:
         for other in plan.jobs[place].needs:
             followers[other].append(place)
-    ready = [place for place in seconds if not waits[place]]
-    heapq.heapify(ready)
+    # A queue of ready jobs, and what is free for them: for jobs on slots, and for jobs on GPUs.
+    ready: tuple[list[int], list[int]] = ([], [])
+    free = [plan.slots, gpus or 0]
     running: list[tuple[float, int]] = []
-    free, now = plan.slots, 0.0
+    now = 0.0
+
+    def queue_of(place: int) -> int:
+        return int(gpus is not None and plan.jobs[place].gpus > 0)
 
     def width(place: int) -> int:
-        return min(plan.jobs[place].threads, plan.slots) if plan.is_local else 1
+        job = plan.jobs[place]
+        if queue_of(place):
+            return min(job.gpus, gpus or 0)
+        return min(job.threads, plan.slots) if plan.is_local else 1
 
-    while ready or running:
-        while ready and width(ready[0]) <= free:
-            place = heapq.heappop(ready)
-            free -= width(place)
-            heapq.heappush(running, (now + (seconds[place] or 0.0), place))
+    for place in seconds:
+        if not waits[place]:
+            heapq.heappush(ready[queue_of(place)], place)
+    while any(ready) or running:
+        for queue, jobs in enumerate(ready):
+            while jobs and width(jobs[0]) <= free[queue]:
+                place = heapq.heappop(jobs)
+                free[queue] -= width(place)
+                heapq.heappush(running, (now + (seconds[place] or 0.0), place))
         now, place = heapq.heappop(running)
-        free += width(place)
+        free[queue_of(place)] += width(place)
         for other in followers[place]:
             waits[other] -= 1
             if not waits[other]:
-                heapq.heappush(ready, other)
+                heapq.heappush(ready[queue_of(other)], other)
     return now

@@ -1,6 +1,6 @@
 """Changes, costs and status as text for a terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from capsynth.monitoring.changes import Change, sentence
 from capsynth.monitoring.estimates import Estimate, StageCost
@@ -9,6 +9,7 @@ from capsynth.monitoring.status import RunStatus, StageStatus, State
 
 FAILURES = 5
 MORE = "?"  # where nothing is recorded
+COSTS = ("stage", "jobs", "core hours", "GPU hours", "new data")
 
 
 def changes_text(plan: Plan, changes: Sequence[Change], costs: Estimate) -> str:
@@ -17,8 +18,7 @@ def changes_text(plan: Plan, changes: Sequence[Change], costs: Estimate) -> str:
     lines = [f"A run would do {owed} of {jobs} jobs."] if owed else ["A run would do nothing."]
     lines += [f"- {sentence(change)}" for change in changes]
     if owed:
-        header = ("stage", "jobs", "core hours", "GPU hours", "new data")
-        lines += ["", *table(header, [_cost_row(cost) for cost in costs.stages])]
+        lines += ["", *table(COSTS, [_cost_row(cost) for cost in costs.stages])]
         lines += ["", *_wall_lines(plan, costs)]
     for rule in plan.rules:
         if shielded := sum(job.is_shielded for job in plan.jobs if job.rule == rule):
@@ -58,6 +58,48 @@ def _wall_lines(plan: Plan, costs: Estimate) -> list[str]:
             f"{counted(rough, 'job')} judged by jobs of another kind of the same rule: roughly."
         )
     return lines
+
+
+def estimate_text(plan: Plan, costs: Estimate, walls: Mapping[int, float]) -> str:
+    """Return what a run would cost.
+
+    Args:
+        plan: The plan.
+        costs: What its owed jobs cost.
+        walls: Seconds until the last of them ends, by the number of GPUs.
+    """
+    if not costs.stages:
+        return "A run would do nothing."
+    every = StageCost(
+        rule="all of them",
+        jobs=sum(cost.jobs for cost in costs.stages),
+        unknown=sum(cost.unknown for cost in costs.stages),
+        rough=sum(cost.rough for cost in costs.stages),
+        core_s=sum(cost.core_s for cost in costs.stages),
+        gpu_s=sum(cost.gpu_s for cost in costs.stages),
+        new_bytes=sum(cost.new_bytes or 0.0 for cost in costs.stages),
+    )
+    lines = table(COSTS, [_cost_row(cost) for cost in (*costs.stages, every)])
+    if every.gpu_s:
+        header = ("GPUs", "wall time", "of it GPUs busy")
+        rows = [
+            (str(gpus), duration(wall), f"{every.gpu_s / (gpus * wall):.0%}")
+            for gpus, wall in walls.items()
+        ]
+        lines += ["", *table(header, rows), f"Beside them {at_once(plan)} without a GPU."]
+    elif every.jobs > every.unknown:
+        lines += ["", f"Time with {at_once(plan)}: {duration(costs.wall_s)}."]
+    if every.rough:
+        lines += ["", f"{counted(every.rough, 'job')} judged by jobs of another kind: roughly."]
+    silent = [cost.rule for cost in costs.stages if cost.unknown == cost.jobs]
+    if silent:
+        lines += [
+            "",
+            f"No time is recorded of {', '.join(silent)}; the figures leave them out. "
+            "Run the experiment with a few classes first, here or in another folder that you name "
+            "with --recorded: --config 'dataset={classes: [...]}'.",
+        ]
+    return "\n".join(lines)
 
 
 def status_text(plan: Plan, status: RunStatus) -> str:

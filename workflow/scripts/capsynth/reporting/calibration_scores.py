@@ -4,6 +4,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -43,19 +44,20 @@ class Answered:
     scores: metrics.SampleScores
 
 
-MetricFunction = Callable[[Answered, Floats], Floats]
+# From what a run answered to a function from weights (draws, n) to values (draws,).
+MetricOfAnswers = Callable[[Answered], Callable[[Floats], Floats]]
 
 
-def _of_scores(name: str) -> MetricFunction:
-    return lambda answered, weights: metrics.METRICS[name].function(answered.scores, weights)
+def _of_scores(name: str) -> MetricOfAnswers:
+    return lambda answered: partial(metrics.METRICS[name].function, answered.scores)
 
 
 # Their order is that of the table.
-CALIBRATION_METRICS: dict[str, MetricFunction] = {
+CALIBRATION_METRICS: dict[str, MetricOfAnswers] = {
     "ece": _of_scores("ece"),
     "adaptive_ece": _of_scores("adaptive_ece"),
-    "classwise_ece": lambda answered, weights: calibration.classwise_ece(
-        answered.probabilities, answered.target, weights
+    "classwise_ece": lambda answered: calibration.classwise_ece(
+        answered.probabilities, answered.target
     ),
     "nll": _of_scores("nll"),
     "brier": _of_scores("brier"),
@@ -116,13 +118,10 @@ def fit_temperatures(paths: Sequence[Path], draws: int) -> tuple[dict[RunName, f
         probabilities, target = predictions.probabilities[order], samples.targets
         temperatures[run] = calibration.fit_temperature(probabilities, target)
         design = design_of(samples, samples.keys.tolist())
-        drawn = [
-            calibration.refit_temperature(probabilities, target, temperatures[run], weights)
-            for weights in weights_of(samples, design, draws)
-        ]
-        replicated[run] = Replicated(
-            np.array([[temperatures[run]]]), np.concatenate(drawn)[None, :, None]
+        drawn = calibration.refit_temperature(
+            probabilities, target, temperatures[run], weights_of(samples, design, draws)
         )
+        replicated[run] = Replicated(np.array([[temperatures[run]]]), drawn[None, :, None])
     if first is None:
         return {}, []
     df = _df(first, first.keys.tolist())
@@ -230,13 +229,9 @@ def _replicate(
     ones = np.ones((1, len(samples.keys)))
     metric_blocks: list[Floats] = []
     diagrams: list[list[calibration.Reliability]] = [[] for _ in versions]
+    functions = [of(version) for version in versions for of in CALIBRATION_METRICS.values()]
     for weights in itertools.chain([ones], drawn):
-        columns = [
-            function(version, weights)
-            for version in versions
-            for function in CALIBRATION_METRICS.values()
-        ]
-        metric_blocks.append(np.stack(columns, axis=1))
+        metric_blocks.append(np.stack([function(weights) for function in functions], axis=1))
         for version, found in zip(versions, diagrams, strict=True):
             found.append(calibration.reliability(version.scores, weights))
     joined = [

@@ -1,5 +1,6 @@
 """Scores: every metric of every run and evaluation set, with its interval, as one tidy table."""
 
+import itertools
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -95,11 +96,11 @@ class Answers:
 
 @dataclass(frozen=True, eq=False)
 class Measure:
-    """A metric of a part of an evaluation set.
+    """A metric of an evaluation set or a part of it.
 
     Attributes:
         name: As it stands in scores.csv.
-        metric: How it is computed.
+        metric: How it is computed; of a part, one with ``values``.
         rows: The samples it is computed of.
     """
 
@@ -258,18 +259,17 @@ def measures_of(
         for name, metric in metrics.METRICS.items()
         if len(samples.class_ids) > metric.classes_above
     ]
-    top1, error = metrics.METRICS["top1"], metrics.Metric(metrics.error)
     for index, class_id in enumerate(samples.class_ids):
         rows = np.flatnonzero(samples.targets == index)
         if len(rows):
-            found.append(Measure(f"top1/{class_id}", top1, rows))
+            found.append(Measure(f"top1/{class_id}", metrics.TOP1, rows))
     if corruptions is not None:
         kinds = np.array([kind for kind, _ in corruptions])
         levels = np.array([f"{kind}-{severity}" for kind, severity in corruptions])
         for kind in np.unique(kinds):
-            found.append(Measure(f"top1/{kind}", top1, np.flatnonzero(kinds == kind)))
+            found.append(Measure(f"top1/{kind}", metrics.TOP1, np.flatnonzero(kinds == kind)))
         for level in np.unique(levels):
-            found.append(Measure(f"error/{level}", error, np.flatnonzero(levels == level)))
+            found.append(Measure(f"error/{level}", metrics.ERROR, np.flatnonzero(levels == level)))
     for name, count in Counter(measure.name for measure in found).items():
         if count > 1:
             raise CapsynthError(
@@ -343,29 +343,34 @@ def replicate(
     draws: int,
 ) -> dict[RunName, Replicated]:
     """Return the metrics of every run and their replicates under one draw of images for all."""
+    n = len(samples.keys)
+    is_part = np.array([len(measure.rows) < n for measure in measures])
+    parts = [measure for measure in measures if len(measure.rows) < n]
+    rows = np.concatenate([np.arange(0), *(part.rows for part in parts)])
+    starts = np.cumsum([0, *(len(part.rows) for part in parts[:-1])])
+    values = {run: _values_of(parts, scores) for run, scores in runs.items()}
     blocks: dict[RunName, list[npt.NDArray[np.floating]]] = defaultdict(list)
-    for weights in weights_of(samples, design, draws):
-        parts = [weights[:, measure.rows] for measure in measures]
+    for weights in itertools.chain([np.ones((1, n))], weights_of(samples, design, draws)):
+        of_parts = np.take(weights, rows, axis=1)
         for run, scores in runs.items():
-            blocks[run].append(_measure(measures, scores, parts))
-    ones = [np.ones((1, len(measure.rows))) for measure in measures]
+            found = np.empty((len(weights), len(measures)))
+            for column in np.flatnonzero(~is_part).tolist():
+                found[:, column] = measures[column].metric.function(scores, weights)
+            if parts:
+                found[:, is_part] = metrics.means_of_parts(values[run], of_parts, starts)
+            blocks[run].append(found)
     return {
-        run: Replicated(_measure(measures, scores, ones), np.concatenate(blocks[run])[None])
-        for run, scores in runs.items()
+        run: Replicated(found[0], np.concatenate(found[1:])[None]) for run, found in blocks.items()
     }
 
 
-def _measure(
-    measures: Sequence[Measure],
-    scores: metrics.SampleScores,
-    weights: Sequence[npt.NDArray[np.floating]],
-) -> npt.NDArray[np.floating]:
-    """Return the measures under weights of their samples: shape (draws, measures)."""
-    columns = [
-        measure.metric.function(scores.take(measure.rows), its_weights)
-        for measure, its_weights in zip(measures, weights, strict=True)
-    ]
-    return np.stack(columns, axis=1)
+def _values_of(parts: Sequence[Measure], scores: metrics.SampleScores) -> metrics.Floats:
+    """Return the values of the samples of all parts, one part after another."""
+    values = [np.empty(0)]
+    for part in parts:
+        assert part.metric.values is not None, f"{part.name} is no mean over samples"
+        values.append(part.metric.values(scores)[part.rows].astype(np.float64))
+    return np.concatenate(values)
 
 
 def over_seeds(
