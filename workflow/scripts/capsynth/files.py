@@ -1,8 +1,11 @@
-"""Writing files so that a file that exists is complete."""
+"""Writing files so that a file that exists is complete, and reading them."""
 
 import contextlib
+import errno
+import io
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -74,3 +77,19 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     # Split at newlines only: captions may hold other characters that str.splitlines breaks at.
     lines = path.read_text(encoding="utf-8").split("\n")
     return [json.loads(line) for line in lines if line]
+
+
+def open_file(path: Path) -> io.BufferedReader:
+    """Open a file, and nothing else: a pipe would make its reader wait, a device give no end.
+
+    Raises:
+        OSError: If it is no file or cannot be opened; the reason is in its ``strerror``.
+    """
+    # A link that leads nowhere has a target to name, a missing file has not.
+    if path.is_symlink() and not path.exists():
+        raise OSError(errno.ENOENT, "a link that leads nowhere")
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "a folder" if stat.S_ISDIR(mode) else "a pipe or device")
+    # Should a pipe take its place by now, opening it does not wait either.
+    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
