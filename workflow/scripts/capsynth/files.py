@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from capsynth.errors import CapsynthError
+
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -73,10 +75,24 @@ def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """Read JSON Lines."""
+    """Read JSON Lines, an object a line.
+
+    Raises:
+        CapsynthError: If a line holds something else.
+    """
     # Split at newlines only: captions may hold other characters that str.splitlines breaks at.
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines if line]
+    lines = path.read_bytes().split(b"\n")
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if line:
+            try:
+                row = json.loads(line.decode())
+            except (ValueError, RecursionError) as error:
+                raise CapsynthError(f"{path}:{number}: {error}; make it anew") from None
+            if not isinstance(row, dict):
+                raise CapsynthError(f"{path}:{number}: is no JSON object; make it anew")
+            rows.append(row)
+    return rows
 
 
 def open_file(path: Path) -> io.BufferedReader:
