@@ -1,5 +1,6 @@
 """Class names, captions and file names that are no plain words, from the prompt to the pages."""
 
+import base64
 import io
 import os
 import re
@@ -298,8 +299,6 @@ def test_photos_leave_nothing_but_pixels_in_shards_gallery_and_report(tmp_path: 
     page = Tags((out / "gallery.html").read_text(encoding="utf-8"))
     sources = [str(a["src"]) for tag, a in page.found if tag == "img"]
     assert sources
-    import base64
-
     held = b"".join(path.read_bytes() for path in out.iterdir())
     held += b"".join(base64.b64decode(source.split(",", 1)[1]) for source in sources)
     assert b"SECRET" not in held

@@ -1,7 +1,7 @@
 """Input that nobody would write by hand: it is taken, or refused by a CapsynthError, and ends.
 
-CAPSYNTH_FUZZ_INPUTS is how many inputs are tried in all, by default 2,000, the same ones each time;
-10,000 are tried in about as many seconds as the default takes times five.
+CAPSYNTH_FUZZ_INPUTS is how many inputs are tried in all, by default 2,000; equal numbers try equal
+inputs.
 """
 
 import copy
