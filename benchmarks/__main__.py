@@ -11,7 +11,7 @@ from benchmarks.history import add_to_history, write_table
 
 ROOT = Path(__file__).resolve().parents[1]
 # A module each, with ``benchmarks(work: Path) -> Iterator[Benchmark]``.
-TOPICS = ("generation", "captioning", "reading", "training", "metrics", "start_up", "workflow")
+TOPICS = ("metrics", "start_up", "workflow")
 
 
 def main() -> None:

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import settings
 
 from capsynth.datasets.openmoji.splits import draw_web_scene
-from capsynth.packing import ImageFormat, pack_class_shard
+from capsynth.packing import pack_class_shard
 from capsynth.shards import shard_name
+from capsynth.source_images import ImageFormat
 
 # A shell that starts the tests in the background has them ignore SIGINT, and so what they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

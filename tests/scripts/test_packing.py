@@ -18,8 +18,9 @@ from capsynth.corruptions import IMAGENET_C
 from capsynth.datasets.imagenet import wordnet_ids
 from capsynth.errors import CapsynthError
 from capsynth.files import dump_json
-from capsynth.packing import short_key, without_metadata
+from capsynth.packing import short_key
 from capsynth.shards import ShardReader, ShardRecord, read_manifest
+from capsynth.source_images import without_metadata
 
 FORMAT = dump_json({"side": None, "extension": "jpg"})
 

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import tarfile
+import tracemalloc
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -130,6 +131,79 @@ def test_what_tars_lack_is_named(shards: Path, tmp_path: Path) -> None:
     (shards / "b.tar").write_bytes(b"x" * 2000)
     with pytest.raises(CapsynthError, match=r"b\.tar: .*fetch it again"):
         index_source(settings_of(shards), CLASSES, "t", tmp_path / "i")
+
+
+def hostile_tar(path: Path, *members: tarfile.TarInfo) -> Path:
+    """A tar of one labelled image and of members without the data that they announce."""
+    write_tar(path, labelled({"x": "bat"}))
+    with tarfile.open(path, "a") as tar:
+        for info in members:
+            tar.fileobj.write(info.tobuf(tarfile.GNU_FORMAT))
+    return path
+
+
+def member(name: str, kind: bytes = tarfile.REGTYPE, size: int = 0) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.size, info.linkname = kind, size, "/etc/passwd"
+    return info
+
+
+def test_links_devices_and_paths_of_a_tar_are_names_at_most(tmp_path: Path) -> None:
+    kinds = (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE)
+    odd = [member(f"{number}.png", kind) for number, kind in enumerate(kinds)]
+    path = hostile_tar(tmp_path / "a.tar", *odd, member("../../up.png"), member("../../up.cls"))
+    rows = tars.scan_tar(path, None)
+    assert [row.key for _, row in rows] == ["x", ".._.._up"]
+    assert [p.name for p in tmp_path.iterdir()] == ["a.tar"]
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "message"),
+    [
+        ("y.png", 1 << 33, r"'y\.png' has 8589934592 bytes, and at most 536870912 make sense"),
+        ("y.cls", 1 << 21, r"'y\.cls' has 2097152 bytes"),
+        ("y.png", 1 << 20, "damaged"),
+    ],
+)
+def test_a_member_that_announces_too_much_is_refused_before_it_is_read(
+    tmp_path: Path, name: str, size: int, message: str
+) -> None:
+    path = hostile_tar(tmp_path / "a.tar", member(name, size=size))
+    with pytest.raises(CapsynthError, match=message):
+        tars.scan_tar(path, None)
+
+
+def test_a_sparse_member_of_a_terabyte_is_refused(tmp_path: Path) -> None:
+    info = member("y.png")
+    headers = {"GNU.sparse.major": "0", "GNU.sparse.minor": "1", "GNU.sparse.map": "0,0",
+               "GNU.sparse.size": str(1 << 40), "GNU.sparse.name": "y.png"}  # fmt: skip
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+        info.pax_headers = headers
+        tar.addfile(info)
+    with pytest.raises(CapsynthError, match=r"'y\.png' is a sparse file"):
+        tars.scan_tar(tmp_path / "a.tar", None)
+
+
+def test_a_tar_of_empty_members_takes_little_memory_and_has_a_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = hostile_tar(tmp_path / "a.tar", *(member(f"{n}.txt") for n in range(20_000)))
+    tracemalloc.start()
+    assert len(tars.scan_tar(path, None)) == 1
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 << 20  # 20,000 headers kept would be ten times as much
+    monkeypatch.setattr(tars, "MAX_MEMBERS", 1000)
+    with pytest.raises(CapsynthError, match="more than 1000 members; divide it"):
+        tars.scan_tar(path, None)
+
+
+def test_labels_of_thousands_of_digits_or_brackets_are_refused_in_words(tmp_path: Path) -> None:
+    with pytest.raises(CapsynthError, match=r"label 9{19} is beyond the 1 classes"):
+        class_of("9" * 5000, ["bat"], ["bat"])
+    write_tar(tmp_path / "a.tar", [("x.png", b""), ("x.json", b"[" * 100_000)])
+    with pytest.raises(CapsynthError, match=r"a\.tar: x\.json: no label 'label'"):
+        tars.scan_tar(tmp_path / "a.tar", "label")
 
 
 class Packed:

@@ -71,6 +71,9 @@ rule pack_real:
     resources:
         mem_mb=grows(2000),
         runtime=grows(60),
+        # Text, of which Snakemake keeps the decimals. It changes no result, and a param would have
+        # all shards packed anew, and all that follows.
+        max_rejected=str(config["dataset"]["max_rejected"]),
     params:
         format=IMAGE_FORMAT,
         place=place_flags,
@@ -82,6 +85,7 @@ rule pack_real:
         " {params.source}"
         " --shard {wildcards.shard:q} {params.place} --format {params.format:q}"
         " --selection {params.selection:q} --source-token {params.token:q}"
+        " --max-rejected {resources.max_rejected:q}"
         " --index results/{wildcards.dataset:q}/real/.{wildcards.shard:q}.sources.json"
         " --tar {output.tar:q} --manifest {output.manifest:q} 2> {log:q}"
 

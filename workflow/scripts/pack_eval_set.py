@@ -16,8 +16,9 @@ from capsynth.datasets.layouts import (
 )
 from capsynth.datasets.rows import SourceSettings
 from capsynth.datasets.selection import ALL, Selection
-from capsynth.packing import EvalSource, ImageFormat, pack_evaluation_set
+from capsynth.packing import EvalSource, pack_evaluation_set
 from capsynth.settings import settings_from_json
+from capsynth.source_images import ImageFormat
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 from capsynth import cli
 from capsynth.datasets.rows import SourceSettings
 from capsynth.datasets.selection import ALL, Selection
-from capsynth.packing import ImageFormat, pack_class_shard, pack_indexed_shard
+from capsynth.packing import pack_class_shard, pack_indexed_shard
 from capsynth.settings import settings_from_json
 from capsynth.shards import split_shard_name
+from capsynth.source_images import ImageFormat
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -21,6 +22,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     where.add_argument("--rows", type=Path, help="index of the class, made by index_source")
     parser.add_argument("--source", help="JSON of rows.SourceSettings; with --rows")
     parser.add_argument("--selection", help="JSON of selection.Selection; all by default")
+    parser.add_argument(
+        "--max-rejected", type=float, default=1.0, help="share that may be set aside"
+    )
     parser.add_argument("--shard", required=True, help="{class_id}-{part}")
     parser.add_argument("--class-index", type=int, required=True)
     parser.add_argument("--parts-per-class", type=int, required=True)
@@ -42,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.manifest,
         args.index,
         settings_from_json(Selection, args.selection) if args.selection else ALL,
+        args.max_rejected,
     )
     if args.folder is not None:
         pack_class_shard(args.folder, *rest)

@@ -28,7 +28,9 @@ SHORT_PHRASE, SHORT_ROUNDS, LONG_ROUNDS, LONGEST_PHRASE = 2, 3, 2, 24
 # What a cut may leave dangling: "a cat and a cat and" ends as "a cat".
 _DANGLING = frozenset({"and", "or", "with", "&"})
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff]")
+_CONTROL = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
+)
 # Tokens that tokenizers write for the start, the end and padding; a decoder that was told to leave
 # them out still writes those that its tokenizer does not count as special.
 _SPECIAL = re.compile(

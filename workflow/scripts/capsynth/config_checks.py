@@ -346,7 +346,7 @@ def _check_eval_set(where: str, entry: Mapping[str, Any]) -> Iterator[str]:
         return
     for index, name in enumerate(corruptions if isinstance(corruptions, list) else ()):
         both = {n for names in CORRUPTION_NAMES.values() for n in names}
-        if name in both and name not in known:
+        if isinstance(name, str) and name in both and name not in known:
             hint = did_you_mean(name, known) or ";"
             yield (
                 f"{where}.corruptions[{index}]: {name!r} is none of {library}{hint} "

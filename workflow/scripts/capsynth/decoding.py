@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from capsynth.errors import CapsynthError
+from capsynth.models import unread_weights
 
 if TYPE_CHECKING:  # torch is imported where it is used: jobs check their settings before that
     from torch import Tensor
@@ -182,9 +183,12 @@ def load_model(kind: Any, model: str, revision: str | None, dtype: str) -> Any:
     import torch
 
     require_safetensors(model)
-    loaded = kind.from_pretrained(
-        model, revision=revision, dtype=getattr(torch, dtype), use_safetensors=True
-    )
+    try:
+        loaded = kind.from_pretrained(
+            model, revision=revision, dtype=getattr(torch, dtype), use_safetensors=True
+        )
+    except OSError as error:
+        raise unread_weights(model, error) from error
     return loaded.to(device()).eval()
 
 
@@ -192,10 +196,7 @@ def require_safetensors(model: str) -> None:
     """Raise CapsynthError if ``model`` is a folder that has no weights as safetensors."""
     folder = Path(model)
     if folder.is_dir() and not any(folder.glob("*.safetensors")):
-        raise CapsynthError(
-            f"model {model} holds no *.safetensors, and other files of weights may run code when "
-            "they are read; fetch it with `snakemake prefetch`, which converts them"
-        )
+        raise unread_weights(model, "it holds no *.safetensors")
 
 
 def device() -> str:

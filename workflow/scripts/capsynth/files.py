@@ -1,12 +1,17 @@
-"""Writing files so that a file that exists is complete."""
+"""Writing files so that a file that exists is complete, and reading them."""
 
 import contextlib
+import errno
+import io
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from capsynth.errors import CapsynthError
 
 
 @contextlib.contextmanager
@@ -70,7 +75,37 @@ def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """Read JSON Lines."""
+    """Read JSON Lines, an object a line.
+
+    Raises:
+        CapsynthError: If a line holds something else.
+    """
     # Split at newlines only: captions may hold other characters that str.splitlines breaks at.
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines if line]
+    lines = path.read_bytes().split(b"\n")
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if line:
+            try:
+                row = json.loads(line.decode())
+            except (ValueError, RecursionError) as error:
+                raise CapsynthError(f"{path}:{number}: {error}; make it anew") from None
+            if not isinstance(row, dict):
+                raise CapsynthError(f"{path}:{number}: is no JSON object; make it anew")
+            rows.append(row)
+    return rows
+
+
+def open_file(path: Path) -> io.BufferedReader:
+    """Open a file, and nothing else: a pipe would make its reader wait, a device give no end.
+
+    Raises:
+        OSError: If it is no file or cannot be opened; the reason is in its ``strerror``.
+    """
+    # A link that leads nowhere has a target to name, a missing file has not.
+    if path.is_symlink() and not path.exists():
+        raise OSError(errno.ENOENT, "a link that leads nowhere")
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "a folder" if stat.S_ISDIR(mode) else "a pipe or device")
+    # Should a pipe take its place by now, opening it does not wait either.
+    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))

@@ -17,6 +17,7 @@ from PIL import Image
 
 from capsynth.errors import CapsynthError
 from capsynth.fingerprints import file_digest
+from capsynth.models import unread_weights
 from capsynth.names import check_name
 
 log = logging.getLogger(__name__)
@@ -335,13 +336,19 @@ class DiffusersGenerator:
             raise CapsynthError(f"lora: {self.family} does not take LoRA weights; remove them")
         if settings.scheduler is not None:
             scheduler_class(settings.scheduler)
-        self._pipeline: Any = kind.from_pretrained(
-            settings.model,
-            revision=settings.revision,
-            dtype=getattr(torch, settings.dtype),
-            use_safetensors=True,
-            **components,
-        )
+        try:
+            self._pipeline: Any = kind.from_pretrained(
+                settings.model,
+                revision=settings.revision,
+                dtype=getattr(torch, settings.dtype),
+                use_safetensors=True,
+                **components,
+            )
+        except OSError as error:
+            raise unread_weights(settings.model, error) from error
+        except ValueError as error:
+            # Diffusers' word for a part that comes with code of its own, which is not run.
+            raise CapsynthError(f"model {settings.model} cannot be loaded: {error}") from error
         self._checker, self._extractor = self._take_checker()
         if settings.scheduler is not None or settings.scheduler_args:
             self._pipeline.scheduler = build_scheduler(

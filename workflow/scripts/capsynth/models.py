@@ -74,6 +74,14 @@ def require_model(model: str, mark: str, locks: Sequence[Path]) -> str:
     return fingerprint([mark, *map(lock_mark, stamps)]) if stamps else mark
 
 
+def unread_weights(model: str, why: object) -> CapsynthError:
+    """Return the error of a model whose weights are not there as safetensors."""
+    return CapsynthError(
+        f"model {model}: {why}. Only safetensors are read: other files of weights may run code "
+        "when they are. Fetch the model with `snakemake prefetch`, which converts them"
+    )
+
+
 def _checked(lock: Path) -> dict[str, Any]:
     folder = folder_of(lock)
     try:

@@ -4,7 +4,8 @@ import functools
 import hashlib
 import io
 import logging
-import struct
+import math
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
@@ -12,10 +13,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from capsynth.corruptions import CorruptionSettings, corrupt_by
-from capsynth.datasets.folder import list_images, write_files_index, write_index
+from capsynth.datasets.folder import EXTENSIONS, list_images, write_files_index, write_index
 from capsynth.datasets.layouts import (
     CLASS_FOLDERS,
     CORRUPTION_FOLDERS,
@@ -29,6 +30,7 @@ from capsynth.datasets.sources import CACHE, source_of, write_class_index
 from capsynth.errors import CapsynthError
 from capsynth.files import write_json
 from capsynth.fingerprints import fingerprint
+from capsynth.names import printable, shown
 from capsynth.progress import Progress
 from capsynth.seeding import derive_seed
 from capsynth.shards import (
@@ -40,6 +42,7 @@ from capsynth.shards import (
     part_of,
     write_shard,
 )
+from capsynth.source_images import ImageFormat, read_image_file, stored_bytes
 
 log = logging.getLogger(__name__)
 
@@ -49,24 +52,8 @@ KEY_BYTES = 90
 EVAL_KEY_BYTES = 74
 # Images handed to each process that corrupts, beyond the one it works on.
 WAITING = 2
-# Kept in JPEG files: what decoding needs (JFIF, colour profile, Adobe's colour transform).
-_KEPT_SEGMENTS = frozenset({0xE0, 0xE2, 0xEE})
-_ORIENTATION = 0x0112  # tag of EXIF
-_METADATA = frozenset({"exif", "xmp", "XML:com.adobe.xmp", "comment", "photoshop"})
-
-
-@dataclass(frozen=True)
-class ImageFormat:
-    """How images are stored.
-
-    Attributes:
-        side: Shorter side in pixels that larger images are reduced to, None to keep them.
-        extension: ``png`` or ``jpg`` for images that have to be encoded anew; an image that is
-            already RGB PNG or JPEG and small enough keeps its bytes.
-    """
-
-    side: int | None
-    extension: str
+# Reasons that a message about too many of them gives; the log has all.
+FEW = 3
 
 
 @dataclass(frozen=True)
@@ -92,69 +79,6 @@ class SourceImage:
     suffix: str = ""
 
 
-def _is_upright(image: Image.Image) -> bool:
-    """Say whether an image is stored as it is to be seen; damaged EXIF says nothing."""
-    try:
-        return image.getexif().get(_ORIENTATION) not in range(2, 9)
-    except (KeyError, OSError, SyntaxError, TypeError, ValueError, struct.error):
-        return True
-
-
-def _has_metadata(image: Image.Image) -> bool:
-    return bool(_METADATA & image.info.keys() or getattr(image, "text", None))
-
-
-def without_metadata(data: bytes) -> bytes:
-    """Return a JPEG file without EXIF, XMP, IPTC and comments; its pixels stay as they are.
-
-    Raises:
-        ValueError: If the file ends before its image begins.
-    """
-    kept, at = [data[:2]], 2
-    while at + 4 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if marker == 0xFF:  # a fill byte before a marker
-            at += 1
-            continue
-        if marker == 0xDA:
-            return b"".join((*kept, data[at:]))
-        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-        is_application = 0xE0 <= marker <= 0xEF
-        if marker != 0xFE and (not is_application or marker in _KEPT_SEGMENTS):
-            kept.append(data[at:end])
-        at = end
-    raise ValueError("JPEG file without an image")
-
-
-def stored_bytes(data: bytes, image_format: ImageFormat) -> tuple[bytes, str]:
-    """Return an image's bytes as they are stored, and their extension.
-
-    An image stands upright as its EXIF orientation says, and no metadata is kept: photos carry the
-    place where they were taken. Sizes count after turning.
-
-    Raises:
-        OSError: If the image is damaged; PIL raises other errors too, see ``read_samples``.
-    """
-    with Image.open(io.BytesIO(data)) as image:
-        image.load()
-        extension = {"PNG": "png", "JPEG": "jpg"}.get(image.format or "")
-        small = image_format.side is None or min(image.size) <= image_format.side
-        upright = _is_upright(image)
-        if extension and image.mode == "RGB" and small and upright:
-            if not _has_metadata(image):
-                return data, extension
-            if extension == "jpg":
-                return without_metadata(data), extension
-        rgb = (image if upright else ImageOps.exif_transpose(image)).convert("RGB")
-    # Encoders write what they find here.
-    rgb.info = {}
-    if not small and image_format.side is not None:
-        scale = image_format.side / min(rgb.size)
-        size = (round(rgb.width * scale), round(rgb.height * scale))
-        rgb = rgb.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
-    return encode_image(rgb, image_format.extension), image_format.extension
-
-
 def read_samples(
     images: Iterable[SourceImage], image_format: ImageFormat, mark: str
 ) -> Iterator[Sample]:
@@ -170,14 +94,9 @@ def read_samples(
         source_key = image.key if image.suffix else None
         try:
             data, extension = stored_bytes(image.read(), image_format)
-        except (
-            UnidentifiedImageError,
-            Image.DecompressionBombError,
-            OSError,
-            SyntaxError,
-            ValueError,
-        ) as error:
-            reason = f"{image.name}: {type(error).__name__}: {error}"
+        except (OSError, ValueError) as error:
+            # The path, which the text of an OSError may end with, is nobody's business.
+            reason = f"{image.name}: {getattr(error, 'strerror', None) or error}"
             log.warning("set aside %s", reason)
             yield Sample(ShardRecord(*place, REJECTED, mark, reason=reason), None)
         else:
@@ -186,12 +105,19 @@ def read_samples(
 
 
 def short_key(key: str, limit: int) -> str:
-    """Return ``key`` if it has at most ``limit`` bytes, else its beginning and a digest of it."""
-    encoded = key.encode()
-    if len(encoded) <= limit:
+    """Return ``key`` if it fits, else its beginning and a digest of it.
+
+    A key fits if it has at most ``limit`` bytes of UTF-8 and nothing unprintable in it.
+    """
+    encoded = printable(key).encode()
+    if encoded == key.encode(errors="surrogatepass") and len(encoded) <= limit:
         return key
-    digest = hashlib.sha256(encoded).hexdigest()[:16]
-    return encoded[: limit - 17].decode(errors="ignore") + "-" + digest
+    return _with_digest(encoded, key, limit)
+
+
+def _with_digest(start: bytes, name: str, limit: int) -> str:
+    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:16]
+    return start[: limit - 17].decode(errors="ignore") + "-" + digest
 
 
 def eval_key(class_id: str, stem: str, prefix: str = "") -> str:
@@ -220,6 +146,7 @@ def pack_class_shard(
     manifest: Path,
     index: Path,
     selection: Selection = ALL,
+    max_rejected: float = 1.0,
 ) -> None:
     """Pack the images of one part of a class that lie in a folder.
 
@@ -238,19 +165,21 @@ def pack_class_shard(
         manifest: Its manifest.
         index: Index of the source files, see ``datasets.folder``.
         selection: What is taken of the class.
+        max_rejected: Share of the images, rounded up to whole ones, that may be set aside.
+
+    Raises:
+        CapsynthError: If more are set aside.
     """
-    images = [
-        SourceImage(
-            short_key(_stem(file.name), KEY_BYTES),
-            file.name,
-            class_id,
-            class_index,
-            rank,
-            (folder / file.name).read_bytes,
-        )
-        for rank, file in enumerate(list_images(folder))
-    ]
-    _pack_part(images, class_id, part, parts_per_class, image_format, selection, tar, manifest)
+    images, keys = [], dict[str, str]()
+    for rank, file in enumerate(list_images(folder)):
+        key = short_key(_stem(file.name), KEY_BYTES)
+        read: Callable[[], bytes] = functools.partial(read_image_file, folder / file.name)
+        if keys.setdefault(key, file.name) != file.name:
+            read = functools.partial(_refuse, f"the name of {keys[key]!r} but for the extension")
+            key = _with_digest(key.encode(), file.name, KEY_BYTES)
+        images.append(SourceImage(key, shown(file.name), class_id, class_index, rank, read))
+    shard = (class_id, part, parts_per_class)
+    _pack_part(images, shard, image_format, selection, max_rejected, tar, manifest)
     write_index(index, {class_id: folder}, token)
 
 
@@ -267,6 +196,7 @@ def pack_indexed_shard(
     manifest: Path,
     index: Path,
     selection: Selection = ALL,
+    max_rejected: float = 1.0,
 ) -> None:
     """Pack the images of one part of a class of a source that was indexed.
 
@@ -283,12 +213,16 @@ def pack_indexed_shard(
         manifest: As there.
         index: What was packed, see ``datasets.sources``.
         selection: As there.
+        max_rejected: As there.
+
+    Raises:
+        CapsynthError: As there.
     """
     read = source_of(settings).open_images(settings, rows.parent / CACHE)
     images = [
         SourceImage(
             short_key(row.key, KEY_BYTES),
-            row.key,
+            shown(row.key),
             class_id,
             class_index,
             rank,
@@ -296,35 +230,58 @@ def pack_indexed_shard(
         )
         for rank, row in enumerate(read_rows(rows))
     ]
-    _pack_part(images, class_id, part, parts_per_class, image_format, selection, tar, manifest)
+    shard = (class_id, part, parts_per_class)
+    _pack_part(images, shard, image_format, selection, max_rejected, tar, manifest)
     write_class_index(index, class_id, token, rows.parent)
+
+
+def _refuse(reason: str) -> bytes:
+    raise ValueError(reason)
 
 
 def _pack_part(
     images: Sequence[SourceImage],
-    class_id: str,
-    part: int,
-    parts_per_class: int,
+    shard: tuple[str, int, int],
     image_format: ImageFormat,
     selection: Selection,
+    max_rejected: float,
     tar: Path,
     manifest: Path,
 ) -> None:
+    class_id, part, parts_per_class = shard
     taken = select(images, class_id, selection, lambda image: _key_of_choice(image.name))
     mine = [image for image in taken if part_of(image.key, parts_per_class) == part]
     mark = fingerprint({"side": image_format.side, "extension": image_format.extension})
     with Progress(f"pack {class_id}-{part}", len(mine), "image") as progress:
         samples = read_samples(mine, image_format, mark)
+        allowed = math.ceil(round(max_rejected * len(mine), 6))
+        samples = _with_few_rejected(samples, len(mine), allowed, f"{class_id}-{part}")
         count = write_shard(tar, manifest, _counted(samples, progress))
     log.info("packed %d of %d images of class %s", count, len(images), class_id)
 
 
+def _with_few_rejected(
+    samples: Iterable[Sample], total: int, allowed: int, shard: str
+) -> Iterator[Sample]:
+    """Yield the samples; raise CapsynthError after the last if more were set aside than allowed."""
+    reasons = []
+    for sample in samples:
+        if sample.record.status == REJECTED:
+            reasons.append(str(sample.record.reason))
+        yield sample
+    if len(reasons) > allowed:
+        more = f"; and {len(reasons) - FEW} more" if len(reasons) > FEW else ""
+        raise CapsynthError(
+            f"shard {shard}: {len(reasons)} of {total} images are set aside, and "
+            f"dataset.max_rejected allows {allowed}: {'; '.join(reasons[:FEW])}{more}. Mend or "
+            "remove them (the log names all), or raise dataset.max_rejected"
+        )
+
+
 def _key_of_choice(name: str) -> str:
     """Return what decides whether an image is taken: its name in the source without extension."""
-    extension = Path(name).suffix.lower()
-    return (
-        name[: -len(extension)] if extension in (".jpg", ".jpeg", ".png", ".webp", ".bmp") else name
-    )
+    stem, extension = os.path.splitext(name)
+    return stem if extension.lower() in EXTENSIONS else name
 
 
 @dataclass(frozen=True)
@@ -359,15 +316,15 @@ def eval_images(
     for folder in folders:
         files = list(enumerate(list_images(folder.path)))
         for rank, file in select(
-            files, folder.class_id, selection, lambda pair: _stem(pair[1].name)
+            files, folder.class_id, selection, lambda pair: shown(_stem(pair[1].name))
         ):
             yield SourceImage(
                 eval_key(folder.class_id, _stem(file.name), folder.prefix),
-                f"{folder.path}/{file.name}",
+                shown(f"{folder.path}/{file.name}"),
                 folder.class_id,
                 places[folder.class_id],
                 rank,
-                (folder.path / file.name).read_bytes,
+                functools.partial(read_image_file, folder.path / file.name),
                 f".{folder.corruption}" if folder.corruption else "",
             )
 

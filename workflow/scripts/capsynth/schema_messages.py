@@ -2,6 +2,7 @@
 
 import difflib
 import functools
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -82,6 +83,8 @@ def explain(error: ValidationError, config: Any) -> Iterator[str]:
             yield f"{where}: {shown} is too small; use more than {show(limit)}"
         case "exclusiveMaximum":
             yield f"{where}: {shown} is too large; use less than {show(limit)}"
+        case "multipleOf" if not math.isfinite(value):
+            return  # told by normalise
         case "multipleOf":
             near = max(limit, round(value / limit) * limit)
             yield f"{where}: {shown} is not a multiple of {limit}; use {near}"

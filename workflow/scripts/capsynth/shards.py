@@ -172,11 +172,28 @@ def read_manifest(path: Path) -> list[ShardRecord]:
         if unknown := sorted(set(row) - known):
             raise CapsynthError(f"{path}:{number}: unknown field {unknown[0]!r}; make it anew")
         try:
-            records.append(ShardRecord(**row))
+            record = ShardRecord(**row)
         except TypeError as error:
             raise CapsynthError(f"{path}:{number}: {error}; make it anew") from error
+        if problem := _problem_of(record):
+            raise CapsynthError(f"{path}:{number}: {problem}; make it anew")
+        records.append(record)
     check_records(path, records)
     return records
+
+
+def _problem_of(record: ShardRecord) -> str | None:
+    """Return what is wrong with what readers rely on; None if nothing is."""
+    for name in ("key", "class_id", "status", "fingerprint"):
+        if type(getattr(record, name)) is not str:
+            return f"{name} is no text"
+    needed = ("class_index", "index", "offset", "size") if record.status == OK else ()
+    for name in needed:
+        value = getattr(record, name)
+        # What a file cannot hold is no place in it.
+        if type(value) is not int or not 0 <= value < 1 << 62:
+            return f"{name} is no place or size"
+    return None
 
 
 def usable(records: Iterable[ShardRecord]) -> list[ShardRecord]:

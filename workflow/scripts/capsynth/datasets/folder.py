@@ -6,6 +6,7 @@ size and time are as recorded is taken as unchanged, any other is read and compa
 copying, touching or restoring the same bytes is no change, and no image is read twice.
 """
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,11 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from capsynth.errors import CapsynthError
-from capsynth.files import read_json, write_json
-from capsynth.fingerprints import file_digest, fingerprint
+from capsynth.files import open_file, read_json, write_json
+from capsynth.fingerprints import fingerprint
+from capsynth.names import shown
 
-EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
+EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+# A photo of 100 megapixels takes less.
+MAX_IMAGE_BYTES = 1 << 29
 NEVER_PACKED = "not packed before"
+# In the place of the checksum of what cannot be read, and of its time: it is looked at every time.
+UNREADABLE, NO_TIME = "unreadable", -1
 # A file that is watched: its name in the index, where it lies, bytes, time of change in ns.
 Watched = tuple[str, Path | str, int, int]
 
@@ -38,21 +44,24 @@ class SourceFile:
 
 
 def list_images(folder: Path) -> list[SourceFile]:
-    """Return the image files of a class folder, sorted by name.
+    """Return what is named like an image in a class folder, sorted by name.
+
+    That may be no file, or one that cannot be read: whoever reads it has to say so.
 
     Raises:
-        CapsynthError: If the folder does not exist or holds no image.
+        CapsynthError: If the folder does not exist, cannot be read or holds no image.
     """
     try:
         with os.scandir(folder) as entries:
-            found = [
-                SourceFile(entry.name, entry.stat().st_size, entry.stat().st_mtime_ns)
-                for entry in entries
-                if Path(entry.name).suffix.lower() in EXTENSIONS and entry.is_file()
-            ]
+            found = [_source_file(e) for e in entries if _is_named_like_an_image(e.name)]
     except FileNotFoundError:
         raise CapsynthError(
             f"class folder {folder} does not exist; create it or take the class off dataset.classes"
+        ) from None
+    except OSError as error:
+        raise CapsynthError(
+            f"class folder {folder} cannot be read ({error.strerror}); mend it or take the class "
+            "off dataset.classes"
         ) from None
     if not found:
         raise CapsynthError(
@@ -60,6 +69,18 @@ def list_images(folder: Path) -> list[SourceFile]:
             "add images or take the class off dataset.classes"
         )
     return sorted(found, key=lambda file: file.name)
+
+
+def _is_named_like_an_image(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in EXTENSIONS
+
+
+def _source_file(entry: os.DirEntry[str]) -> SourceFile:
+    try:
+        status = entry.stat()
+    except OSError:  # a link that leads nowhere, or to itself
+        status = entry.stat(follow_symlinks=False)
+    return SourceFile(entry.name, status.st_size, status.st_mtime_ns)
 
 
 def write_index(path: Path, folders: Mapping[str, Path], token: str) -> None:
@@ -117,10 +138,15 @@ def _is_unchanged(folders: Mapping[str, Path], known: Mapping[str, list[int | st
             for entry in entries:
                 row = known.get(f"{label}/{entry.name}")
                 if row is None:
-                    if os.path.splitext(entry.name)[1].lower() in EXTENSIONS and entry.is_file():
+                    if _is_named_like_an_image(entry.name):
                         return False
                     continue
-                status = entry.stat()
+                if row[1] == NO_TIME:
+                    return False
+                try:
+                    status = entry.stat()
+                except OSError:
+                    return False
                 if status.st_size != row[0] or status.st_mtime_ns != row[1]:
                     return False
                 seen += 1
@@ -130,7 +156,7 @@ def _is_unchanged(folders: Mapping[str, Path], known: Mapping[str, list[int | st
 def _images_of(folders: Mapping[str, Path]) -> Iterator[Watched]:
     for label, folder in folders.items():
         for file in list_images(folder):
-            yield f"{label}/{file.name}", f"{folder}/{file.name}", file.size, file.mtime_ns
+            yield f"{label}/{shown(file.name)}", f"{folder}/{file.name}", file.size, file.mtime_ns
 
 
 def _watched(files: Mapping[str, Path]) -> Iterator[Watched]:
@@ -140,8 +166,22 @@ def _watched(files: Mapping[str, Path]) -> Iterator[Watched]:
 
 
 def _write_rows(path: Path, files: Iterable[Watched], token: str) -> None:
-    rows = {name: [size, mtime, file_digest(Path(file))] for name, file, size, mtime in files}
+    rows = {}
+    for name, file, size, mtime in files:
+        digest = _digest(Path(file))
+        rows[name] = [size, NO_TIME if digest == UNREADABLE else mtime, digest]
     write_json(path, {"token": token, "files": rows})
+
+
+def _digest(path: Path) -> str:
+    try:
+        with open_file(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > MAX_IMAGE_BYTES and _is_named_like_an_image(path.name):
+                return UNREADABLE  # as packing has it; a hole of terabytes would be read for hours
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return UNREADABLE
 
 
 def _token(files: Iterable[Watched], recorded: Mapping[str, Any]) -> str:
@@ -151,7 +191,7 @@ def _token(files: Iterable[Watched], recorded: Mapping[str, Any]) -> str:
     for name, file, size, mtime_ns in files:
         then = known.get(name, missing)
         same = then[0] == size and then[1] == mtime_ns
-        now[name] = str(then[2]) if same else file_digest(Path(file))
+        now[name] = str(then[2]) if same else _digest(Path(file))
     if len(now) == len(known) and all(now.get(name) == row[2] for name, row in known.items()):
         return str(recorded["token"])
     return fingerprint(now)

@@ -81,7 +81,8 @@ def class_of(label: Label, class_ids: Sequence[str], label_classes: Sequence[str
         if str(word) in class_ids:
             return str(word)
     for word in words:
-        number = int(word) if str(word).isdecimal() else None
+        # Python reads no number of thousands of digits; the first ones are beyond all classes.
+        number = int(str(word)[:19]) if str(word).isdecimal() else None
         if number is None:
             continue
         if number >= len(label_classes):

@@ -12,12 +12,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from capsynth.datasets.folder import MAX_IMAGE_BYTES
 from capsynth.datasets.rows import LabelledRow, SourceRow, SourceSettings, class_rows, rows_digest
 from capsynth.errors import CapsynthError
 from capsynth.files import read_json, write_json
 from capsynth.fingerprints import fingerprint
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")
+# ImageNet in one tar, an image and its label each, has a quarter of this.
+MAX_MEMBERS = 10_000_000
+MAX_LABEL_BYTES = 1 << 20
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
@@ -71,14 +75,19 @@ def scan_tar(path: Path, label_key: str | None) -> list[LabelledRow]:
         label_key: Key of ``{key}.json`` that holds the label; None reads ``{key}.cls``.
 
     Raises:
-        CapsynthError: If it is no tar, or an image has no label.
+        CapsynthError: If it is no tar, has members that no data set has (see ``_check_member``), or
+            an image has no label.
     """
     images: dict[str, SourceRow] = {}
     labels: dict[str, str | int] = {}
     wanted = "cls" if label_key is None else "json"
     try:
         with tarfile.open(path, "r:") as tar:
-            for member in tar:
+            for count, member in enumerate(tar, start=1):
+                tar.members = []  # type: ignore[attr-defined]  # tarfile keeps them all
+                if count > MAX_MEMBERS:
+                    raise CapsynthError(f"{path}: more than {MAX_MEMBERS} members; divide it")
+                # Links, devices and folders are no images. Nothing is ever unpacked.
                 if not member.isfile():
                     continue
                 folder, _, base = member.name.removeprefix("./").rpartition("/")
@@ -86,10 +95,12 @@ def scan_tar(path: Path, label_key: str | None) -> list[LabelledRow]:
                 name = f"{folder}/{stem}" if folder else stem
                 if extension.lower() not in (wanted, *IMAGE_EXTENSIONS):
                     continue
+                is_label = extension.lower() == wanted
+                _check_member(path, member, MAX_LABEL_BYTES if is_label else MAX_IMAGE_BYTES)
                 file = tar.extractfile(member)
                 assert file is not None  # it is a regular file
                 data = file.read()
-                if extension.lower() == wanted:
+                if is_label:
                     labels[name] = _label(data, label_key, f"{path}: {member.name}")
                     continue
                 if name in images:
@@ -101,7 +112,8 @@ def scan_tar(path: Path, label_key: str | None) -> list[LabelledRow]:
                     offset=member.offset_data,
                     size=member.size,
                 )
-    except tarfile.TarError as error:
+    except (tarfile.TarError, OSError, EOFError, ValueError) as error:
+        # tarfile trusts the numbers in headers; a seek to a negative place is a ValueError.
         raise CapsynthError(
             f"{path}: {error}; it is damaged or compressed; fetch it again, or gunzip it"
         ) from None
@@ -112,12 +124,23 @@ def scan_tar(path: Path, label_key: str | None) -> list[LabelledRow]:
     return [(labels[name], row) for name, row in images.items()]
 
 
+def _check_member(path: Path, member: tarfile.TarInfo, limit: int) -> None:
+    """Raise CapsynthError if a member is larger than it may be, or says so of holes in it."""
+    if member.issparse():
+        raise CapsynthError(f"{path}: {member.name!r} is a sparse file; pack the tar without them")
+    if member.size > limit:
+        raise CapsynthError(
+            f"{path}: {member.name!r} has {member.size} bytes, and at most {limit} make sense; "
+            "remove it"
+        )
+
+
 def _label(data: bytes, label_key: str | None, where: str) -> str | int:
     try:
         if label_key is None:
             return data.decode().strip()
         value = json.loads(data)[label_key]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise CapsynthError(f"{where}: no label {label_key!r} ({error}); set label_key") from None
     return value if isinstance(value, int) else str(value)
 

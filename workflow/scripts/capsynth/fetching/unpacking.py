@@ -4,6 +4,7 @@ import shutil
 import stat
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -110,7 +111,8 @@ def _unpack_tar(archive: Path, folder: str, work: Path, allowed: int) -> int:
                 plain = member.replace(name=str(inner), deep=False)
                 tar.extract(plain, work, set_attrs=False, filter="data")
                 count += 1
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error) as error:
+        # tarfile trusts the numbers in headers; damaged compressed data may be a zlib.error.
         raise CapsynthError(f"{archive} cannot be unpacked: {error}") from None
     return count
 
@@ -126,7 +128,7 @@ def _unpack_zip(archive: Path, folder: str, work: Path, allowed: int) -> int:
                     # zipfile stops at the size that was announced and checks the CRC there.
                     shutil.copyfileobj(source, copy)
                 count += 1
-    except (zipfile.BadZipFile, RuntimeError, EOFError, OSError) as error:
+    except (zipfile.BadZipFile, RuntimeError, EOFError, OSError, ValueError, zlib.error) as error:
         raise CapsynthError(f"{archive} cannot be unpacked: {error}") from None
     return count
 
