@@ -58,7 +58,7 @@ CHANGES: dict[str, list[Any]] = {
     "report.in_distribution": ["photos-c"],
     "report.comparisons": [[["many", "some"]]],
     "report.fidelity.extractors": [[]],
-    "report.ablation_baseline": ["some"],
+    "report.ablation_baseline": ["many"],
     "report.calibration_set": ["photos-hub"],
     "report.robustness.clean.*": ["photos-val"],
     "report.generation_replicates": [[["many-again", "many"]]],
