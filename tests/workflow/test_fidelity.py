@@ -107,7 +107,7 @@ def test_the_finished_experiment_has_its_tables(tiny_experiment: Any) -> None:
     }
     costs = {(row["stage"], row["name"]): row for row in rows(tiny_experiment, "costs.csv")}
     assert costs["generate_images", "caption"]["images"] == "8"
-    assert costs["generate_images", "caption"]["gpu_hours"] == "0"
+    assert costs["generate_images", "caption"]["gpu_hours"] == "0.0"
     assert int(costs["pack_real", ""]["disk_bytes"]) > 1000
     assert tiny_experiment.owed() == set()
 
