@@ -94,6 +94,8 @@ def part(tmp_path: Path) -> Callable[..., Part]:
         for place, key in enumerate(keys_of("")):
             record = {
                 "key": key,
+                "offset": 512,
+                "size": 1,
                 "class_id": CLASS_IDS[place // N],
                 "class_index": place // N,
                 "index": place % N,
