@@ -58,7 +58,6 @@ def test_by_default_every_training_set_is_attacked_without_reference_models(
         "collect_privacy": 1,
         "make_privacy_table": 1,
         "plot_roc": 1,
-        "extract_features": 2 + 2 + 1,  # real, caption, held out
         "measure_leakage": 1,
         "make_leakage_table": 1,
     }
