@@ -41,7 +41,7 @@ def test_every_page_opens_without_an_error(tiny_experiment: Any, browser: Browse
 SHOWN_LABELS = r"""new Promise((done) => {
   const look = (left) => {
     const text = document.body.innerText;
-    if (/what\tkind/i.test(text) || left === 0) done(text);
+    if (/ \((table|figure|page)\)/.test(text) || left === 0) done(text);
     else setTimeout(() => look(left - 1), 100);
   };
   look(100);
@@ -58,13 +58,20 @@ def test_the_report_opens_with_its_categories_and_their_labels(
     names = set(page.value("Object.keys(categories)"))
     assert SHOWN <= names <= set(CATEGORIES)
     labels = page.value("Object.values(results).map((result) => result.labels)")
-    assert {label["kind"] for label in labels} == {"table", "figure", "page"}
-    assert all(label["what"] for label in labels)
+    # One label: Snakemake's page turns a second one that has two values, each in half of a
+    # category, into a switch, and breaks where one of its positions is empty.
+    assert {tuple(label) for label in labels} == {("what",)}
+    kinds = {label["what"].rpartition(" (")[2].rstrip(")") for label in labels}
+    assert kinds == {"table", "figure", "page"}
     for name in sorted(names):
         page = browser.open(report)
         page.value(
             "Array.from(document.querySelectorAll('a'))"
             f".find((link) => link.textContent.includes('{name}')).click()"
         )
-        assert "what\tkind" in page.value(SHOWN_LABELS).lower(), name
+        shown = page.value(SHOWN_LABELS)
+        paths = f"Object.values(categories['{name}']).flat()"
+        own = page.value(f"{paths}.map((path) => results[path].labels.what)")
+        assert own
+        assert [what for what in own if what not in shown] == []
         assert page.errors() == [], name

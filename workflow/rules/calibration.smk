@@ -38,7 +38,7 @@ rule make_calibration_table:
             "results/report/tables/calibration.html",
             caption="../report/calibration.rst",
             category="3. Calibration",
-            labels={"what": "calibration", "kind": "table"},
+            labels={"what": "calibration (table)"},
         ),
         papers=expand("results/report/tables/calibration.{format}", format=FORMATS),
     log:
@@ -65,7 +65,7 @@ rule plot_reliability:
             "results/report/reliability-{eval_set}.png",
             caption="../report/reliability.rst",
             category="3. Calibration",
-            labels={"what": "reliability, {eval_set}", "kind": "figure"},
+            labels={"what": "reliability, {eval_set} (figure)"},
         ),
         svg="results/report/reliability-{eval_set}.svg",
     log:

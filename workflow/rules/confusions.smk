@@ -38,7 +38,7 @@ rule make_confusion_table:
             "results/report/tables/confusions.html",
             caption="../report/confusions.rst",
             category="1. Accuracy",
-            labels={"what": "changes of confusions", "kind": "table"},
+            labels={"what": "changes of confusions (table)"},
         ),
         papers=expand("results/report/tables/confusions.{format}", format=FORMATS),
     log:
@@ -66,8 +66,7 @@ rule plot_confusions:
             caption="../report/confusion_changes.rst",
             category="1. Accuracy",
             labels=lambda wildcards: {
-                "what": f"changes of confusions, {comparison_name(wildcards)}",
-                "kind": "figure",
+                "what": f"changes of confusions, {comparison_name(wildcards)} (figure)"
             },
         ),
         svg="results/report/confusions-{comparison}.svg",

@@ -33,13 +33,13 @@ rule make_cost_tables:
             "results/report/tables/cost.html",
             caption="../report/cost.rst",
             category="7. Cost",
-            labels={"what": "cost of each stage", "kind": "table"},
+            labels={"what": "cost of each stage (table)"},
         ),
         accuracy=report(
             "results/report/tables/cost-of-accuracy.html",
             caption="../report/cost_of_accuracy.rst",
             category="7. Cost",
-            labels={"what": "cost of accuracy", "kind": "table"},
+            labels={"what": "cost of accuracy (table)"},
         ),
         papers=expand("results/report/tables/{table}.{format}", table=COST_TABLES, format=FORMATS),
     log:

@@ -70,13 +70,13 @@ rule make_prompt_tables:
             "results/report/tables/prompts.html",
             caption="../report/prompts.rst",
             category="5. Fidelity",
-            labels={"what": "prompts", "kind": "table"},
+            labels={"what": "prompts (table)"},
         ),
         per_class=report(
             "results/report/tables/prompts-per-class.html",
             caption="../report/prompts.rst",
             category="5. Fidelity",
-            labels={"what": "prompts per class", "kind": "table"},
+            labels={"what": "prompts per class (table)"},
         ),
         papers=expand("results/report/tables/{table}.{format}", table=PROMPT_TABLES, format=FORMATS),
     log:
@@ -128,13 +128,13 @@ rule make_fidelity_tables:
             "results/report/tables/fidelity.html",
             caption="../report/fidelity.rst",
             category="5. Fidelity",
-            labels={"what": "fidelity", "kind": "table"},
+            labels={"what": "fidelity (table)"},
         ),
         per_class=report(
             "results/report/tables/fidelity-per-class.html",
             caption="../report/fidelity.rst",
             category="5. Fidelity",
-            labels={"what": "fidelity per class", "kind": "table"},
+            labels={"what": "fidelity per class (table)"},
         ),
         papers=expand(
             "results/report/tables/{table}.{format}", table=FIDELITY_TABLES, format=FORMATS
@@ -163,7 +163,7 @@ rule plot_fidelity:
             "results/report/fidelity.png",
             caption="../report/fidelity_figure.rst",
             category="5. Fidelity",
-            labels={"what": "precision, recall, density, coverage", "kind": "figure"},
+            labels={"what": "precision, recall, density, coverage (figure)"},
         ),
         svg="results/report/fidelity.svg",
     log:
@@ -191,7 +191,7 @@ rule plot_guidance:
             "results/report/guidance.png",
             caption="../report/guidance.rst",
             category="5. Fidelity",
-            labels={"what": "what guidance trades", "kind": "figure"},
+            labels={"what": "what guidance trades (figure)"},
         ),
         svg="results/report/guidance.svg",
     log:

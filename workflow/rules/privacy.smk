@@ -143,7 +143,7 @@ rule make_privacy_table:
             "results/report/tables/privacy.html",
             caption="../report/privacy.rst",
             category="4. Privacy",
-            labels={"what": "membership inference", "kind": "table"},
+            labels={"what": "membership inference (table)"},
         ),
         papers=expand("results/report/tables/privacy.{format}", format=FORMATS),
     log:
@@ -170,7 +170,7 @@ rule make_leakage_table:
             "results/report/tables/leakage.html",
             caption="../report/leakage.rst",
             category="4. Privacy",
-            labels={"what": "leakage of images", "kind": "table"},
+            labels={"what": "leakage of images (table)"},
         ),
         papers=expand("results/report/tables/leakage.{format}", format=FORMATS),
     log:
@@ -194,7 +194,7 @@ rule plot_roc:
             "results/report/roc-{definition}.png",
             caption="../report/roc.rst",
             category="4. Privacy",
-            labels={"what": "ROC of attacks, members: {definition}", "kind": "figure"},
+            labels={"what": "ROC of attacks, members: {definition} (figure)"},
         ),
         svg="results/report/roc-{definition}.svg",
     log:

@@ -39,19 +39,19 @@ rule make_tables:
             "results/report/tables/main.html",
             caption="../report/main_table.rst",
             category="1. Accuracy",
-            labels={"what": "main table", "kind": "table"},
+            labels={"what": "main table (table)"},
         ),
         comparisons=report(
             "results/report/tables/comparisons.html",
             caption="../report/comparisons.rst",
             category="1. Accuracy",
-            labels={"what": "comparisons", "kind": "table"},
+            labels={"what": "comparisons (table)"},
         ),
         per_class=report(
             "results/report/tables/per-class.html",
             caption="../report/per_class.rst",
             category="1. Accuracy",
-            labels={"what": "per class", "kind": "table"},
+            labels={"what": "per class (table)"},
         ),
         papers=expand("results/report/tables/{table}.{format}", table=TABLES, format=FORMATS),
     log:
@@ -78,7 +78,7 @@ rule make_ablation_table:
             "results/report/tables/ablations.html",
             caption="../report/ablations.rst",
             category="1. Accuracy",
-            labels={"what": "ablations", "kind": "table"},
+            labels={"what": "ablations (table)"},
         ),
         papers=expand("results/report/tables/ablations.{format}", format=FORMATS),
     log:
@@ -106,8 +106,7 @@ rule plot_class_gains:
             caption="../report/class_gains.rst",
             category="1. Accuracy",
             labels=lambda wildcards: {
-                "what": f"gains per class, {comparison_name(wildcards)}",
-                "kind": "figure",
+                "what": f"gains per class, {comparison_name(wildcards)} (figure)"
             },
         ),
         svg="results/report/class-gains-{comparison}.svg",
@@ -153,7 +152,7 @@ rule plot_gallery:
             "results/report/gallery.html",
             caption="../report/gallery.rst",
             category="6. Images",
-            labels={"what": "gallery", "kind": "page"},
+            labels={"what": "gallery (page)"},
         ),
     log:
         "logs/plot_gallery.log",
@@ -176,7 +175,7 @@ use rule plot_gallery as plot_senses with:
             "results/report/senses.png",
             caption="../report/senses.rst",
             category="6. Images",
-            labels={"what": "senses of ambiguous names", "kind": "figure"},
+            labels={"what": "senses of ambiguous names (figure)"},
         ),
     log:
         "logs/plot_senses.log",
@@ -205,7 +204,7 @@ rule plot_examples:
             "results/report/examples.html",
             caption="../report/examples.rst",
             category="6. Images",
-            labels={"what": "wins and losses", "kind": "page"},
+            labels={"what": "wins and losses (page)"},
         ),
     log:
         "logs/plot_examples.log",
@@ -233,7 +232,7 @@ rule plot_stage_times:
             "results/report/stage-times.png",
             caption="../report/stage_times.rst",
             category="7. Cost",
-            labels={"what": "time of each stage", "kind": "figure"},
+            labels={"what": "time of each stage (figure)"},
         ),
         svg="results/report/stage-times.svg",
     log:

@@ -41,7 +41,7 @@ rule make_robustness_tables:
                 f"results/report/tables/{table}.html",
                 caption=f"../report/{table}_table.rst",
                 category="2. Robustness",
-                labels={"what": table, "kind": "table"},
+                labels={"what": f"{table} (table)"},
             )
             for table in ROBUSTNESS_TABLES
         ],
@@ -75,7 +75,7 @@ rule plot_robustness:
             "results/report/robustness.png",
             caption="../report/robustness.rst",
             category="2. Robustness",
-            labels={"what": "out of against in distribution", "kind": "figure"},
+            labels={"what": "out of against in distribution (figure)"},
         ),
         svg="results/report/robustness.svg",
     log:
@@ -104,7 +104,7 @@ rule plot_corruptions:
             "results/report/corruptions-{eval_set}.png",
             caption="../report/corruptions.rst",
             category="2. Robustness",
-            labels={"what": "corruptions, {eval_set}", "kind": "figure"},
+            labels={"what": "corruptions, {eval_set} (figure)"},
         ),
         svg="results/report/corruptions-{eval_set}.svg",
     log:
@@ -132,7 +132,7 @@ rule plot_curves:
             "results/report/real-fraction.png",
             caption="../report/real_fraction.rst",
             category="1. Accuracy",
-            labels={"what": "share of real images", "kind": "figure"},
+            labels={"what": "share of real images (figure)"},
         ),
         svg="results/report/real-fraction.svg",
     log:
@@ -160,7 +160,7 @@ use rule plot_curves as plot_scaling with:
             "results/report/scaling.png",
             caption="../report/scaling.rst",
             category="1. Accuracy",
-            labels={"what": "number of synthetic images", "kind": "figure"},
+            labels={"what": "number of synthetic images (figure)"},
         ),
         svg="results/report/scaling.svg",
     log:
@@ -208,7 +208,7 @@ rule make_variance_table:
             "results/report/tables/variance.html",
             caption="../report/variance.rst",
             category="1. Accuracy",
-            labels={"what": "sources of variance", "kind": "table"},
+            labels={"what": "sources of variance (table)"},
         ),
         papers=expand("results/report/tables/variance.{format}", format=FORMATS),
     log:
