@@ -113,6 +113,10 @@ estimate: $(RUN_STAMP) ## say what a run would cost, and how long it takes with 
 status: $(RUN_STAMP) ## say how far a run is
 	@$(WITH_TOOLS) python workflow/scripts/report_status.py -- --cores $(CORES) $(OPTIONS)
 
+.PHONY: verify
+verify: $(RUN_STAMP) ## find results that are not what their jobs wrote
+	@$(WITH_TOOLS) python workflow/scripts/verify_results.py
+
 .PHONY: sweep-context-bias
 sweep-context-bias: $(RUN_STAMP) ## run nine training sets at three context biases
 	@$(WITH_TOOLS) export HF_HUB_OFFLINE=1; \

@@ -1,4 +1,5 @@
-# What a run would do and cost, and how far it is. All look only, and run here whatever the profile.
+# What a run would do and cost, how far it is, whether its results are whole. All look only, and run
+# here whatever the profile.
 
 
 rule changed:
@@ -44,3 +45,16 @@ rule status:
         options=calling_options,
     shell:
         f"{PLAIN}/report_status.py" " -- {params.options} 2> {log:q}"
+
+
+rule verify:
+    """Find results that are not what their jobs wrote."""
+    input:
+        without_lock,
+    log:
+        "logs/verify.log",
+    localrule: True
+    conda:
+        "../../envs/workflow.yaml"
+    shell:
+        f"{PLAIN}/verify_results.py" " 2> {log:q}"

@@ -2,7 +2,7 @@
 import shlex
 
 # Targets that look at a run and are none.
-LOOKS = {"changed", "estimate", "status"}
+LOOKS = {"changed", "estimate", "status", "verify"}
 
 
 def without_lock(wildcards):

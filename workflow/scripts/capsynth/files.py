@@ -13,6 +13,20 @@ from typing import Any
 
 from capsynth.errors import CapsynthError
 
+# A dict for its order. What the warm server has written, its children have not: it writes nothing.
+_published: dict[Path, None] = {}
+
+
+def note_published(path: Path) -> None:
+    """Note that this process has put a file in place; what is hidden is no result."""
+    if not any(part.startswith(".") and part != ".." for part in path.parts):
+        _published[path] = None
+
+
+def published() -> list[Path]:
+    """Return what this process has put in place and is still there, in that order."""
+    return [path for path in _published if path.exists()]
+
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -31,6 +45,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())
         os.replace(temporary, path)
+        note_published(path)
     finally:
         temporary.unlink(missing_ok=True)
 

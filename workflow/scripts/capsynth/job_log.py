@@ -16,7 +16,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from capsynth.energy import EnergyMeter
-from capsynth.files import dump_json
+from capsynth.files import dump_json, published
+from capsynth.fingerprints import file_digest
 
 PREFIX = "capsynth-job "
 # Set by the workflow when a run starts: the name of its record. Jobs inherit it, SLURM's too.
@@ -56,17 +57,25 @@ class JobLog:
         children = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu_s = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
         energy_j = self._energy.stop(cpu_s) if self._energy else None
+        exit_code = _exit_code(error, self.exit_code)
         self._say(
             {
                 "cpu_s": round(cpu_s, 2),
                 "energy_j": None if energy_j is None else round(energy_j, 2),
-                "exit_code": _exit_code(error, self.exit_code),
+                "exit_code": exit_code,
                 "gpu": _gpu(),
                 # Of the largest process of the job, be it this one or one that it started.
                 "peak_memory_mb": round(max(_peak_bytes(), _bytes(children.ru_maxrss)) / 1e6),
+                "sha256": self._digests() if exit_code == 0 else {},
                 "wall_s": round(time.monotonic() - self._began, 2),
             }
         )
+
+    def _digests(self) -> dict[str, str]:
+        """Return the checksums of what this process has put in place."""
+        if self._facts["run"] is None:
+            return {}
+        return {str(path): file_digest(path) for path in published()}
 
     def _say(self, more: dict[str, Any]) -> None:
         if self._facts["run"] is None:

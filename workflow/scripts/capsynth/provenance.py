@@ -61,6 +61,7 @@ class Job:
         peak_memory_mb: Peak memory of its largest process, 10^6 bytes.
         gpu: The GPU that it used, if it used one.
         exit_code: What it ended with.
+        sha256: SHA-256 of each file of its outputs, by path, as it left them.
     """
 
     rule: str
@@ -77,6 +78,7 @@ class Job:
     peak_memory_mb: int | None = None
     gpu: str | None = None
     exit_code: int | None = None
+    sha256: dict[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,14 @@ def _with_facts(job: Job, lines: Sequence[Mapping[str, Any]]) -> Job:
         peak_memory_mb=max(line["peak_memory_mb"] for line in ends),
         gpu=next((line["gpu"] for line in ends if line["gpu"]), None),
         exit_code=exit_code,
+        sha256=_digests_of(job, ends),
     )
+
+
+def _digests_of(job: Job, ends: Sequence[Mapping[str, Any]]) -> dict[str, str] | None:
+    """Return the checksums of a job's outputs; records of older versions have none."""
+    said = {path: digest for line in ends for path, digest in line.get("sha256", {}).items()}
+    return {path: said[path] for path in job.outputs if path in said} or None
 
 
 def last_words(log: str) -> list[dict[str, Any]]:

@@ -21,7 +21,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from capsynth.errors import Superseded
-from capsynth.files import read_json, read_json_lines, write_json, write_json_lines, write_text
+from capsynth.files import (
+    note_published,
+    read_json,
+    read_json_lines,
+    write_json,
+    write_json_lines,
+    write_text,
+)
 from capsynth.fingerprints import file_digest
 from capsynth.progress import Progress
 from capsynth.stopping import deferred_stop
@@ -215,5 +222,6 @@ def _link(source: Path, target: Path) -> None:
         except OSError:
             shutil.copyfile(source, temporary / "file")
         os.replace(temporary / "file", target)
+        note_published(target)
     finally:
         shutil.rmtree(temporary)

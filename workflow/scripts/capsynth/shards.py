@@ -13,12 +13,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Self, cast
 
 from PIL import Image
 
 from capsynth.errors import CapsynthError
 from capsynth.files import atomic_path, dump_json, read_json_lines, write_json_lines
+from capsynth.fingerprints import file_digest
 from capsynth.seeding import bucket
 
 OK = "ok"
@@ -111,14 +112,17 @@ def write_shard(tar_path: Path, manifest_path: Path, samples: Iterable[Sample]) 
     Raises:
         CapsynthError: If a key occurs twice or the samples' fingerprints differ.
     """
-    records: list[ShardRecord] = []
     with atomic_path(tar_path) as temporary:
-        with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
-            for sample in samples:
-                records.append(_write_sample(tar, sample))
+        with temporary.open("wb") as file:
+            records = _write_tar(file, samples)
         check_records(tar_path, records)
     write_json_lines(manifest_path, (_row(record) for record in records))
     return len(records)
+
+
+def _write_tar(file: BinaryIO, samples: Iterable[Sample]) -> list[ShardRecord]:
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        return [_write_sample(tar, sample) for sample in samples]
 
 
 def _write_sample(tar: tarfile.TarFile, sample: Sample) -> ShardRecord:
@@ -193,6 +197,46 @@ def _problem_of(record: ShardRecord) -> str | None:
         # What a file cannot hold is no place in it.
         if type(value) is not int or not 0 <= value < 1 << 62:
             return f"{name} is no place or size"
+    return None
+
+
+class _Digest(io.RawIOBase):
+    """A file that only its SHA-256 is kept of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sha256 = hashlib.sha256()
+        self._size = 0
+
+    def write(self, data: Any) -> int:
+        self.sha256.update(data)
+        self._size += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self._size
+
+
+def shard_problem(tar_path: Path, manifest_path: Path) -> str | None:
+    """Return how a tar differs from what its manifest says it holds; None if in no bit.
+
+    A manifest determines every byte of its tar but the images, of which it has the checksums.
+
+    Raises:
+        CapsynthError: If the manifest is none, or the tar ends too early.
+        OSError: If one of them cannot be read.
+    """
+    records = read_manifest(manifest_path)
+    rebuilt = _Digest()
+    with ShardReader(tar_path) as reader:
+        for record in usable(records):
+            if hashlib.sha256(reader.read_bytes(record)).hexdigest() != record.sha256:
+                return f"image {record.key!r} is not the one that the manifest names"
+        samples = (Sample(r, reader.read_bytes(r) if r.status == OK else None) for r in records)
+        if _write_tar(cast(BinaryIO, rebuilt), samples) != records:
+            return "its images lie elsewhere than the manifest says"
+    if rebuilt.sha256.hexdigest() != file_digest(tar_path):
+        return "what stands beside its images is not what the manifest says"
     return None
 
 

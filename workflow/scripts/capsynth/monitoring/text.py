@@ -1,4 +1,4 @@
-"""Changes, costs and status as text for a terminal."""
+"""Changes, costs, status and damage as text for a terminal."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,6 +6,7 @@ from capsynth.monitoring.changes import Change, sentence
 from capsynth.monitoring.estimates import Estimate, StageCost
 from capsynth.monitoring.plan import Plan
 from capsynth.monitoring.status import RunStatus, StageStatus, State
+from capsynth.verification import Verification
 
 FAILURES = 5
 MORE = "?"  # where nothing is recorded
@@ -120,6 +121,32 @@ def status_text(plan: Plan, status: RunStatus) -> str:
     lines += [f"{log}: {error}" for log, error in failures[:FAILURES]]
     if len(failures) > FAILURES:
         lines.append(f"{len(failures) - FAILURES} more failed.")
+    return "\n".join(lines)
+
+
+def verification_text(found: Verification) -> str:
+    """Return what a look at all results has found."""
+    lines = [
+        f"{counted(found.checked, 'file')}, {size(found.size_bytes)}: "
+        f"{len(found.damaged) or 'none'} damaged."
+    ]
+    for damage in found.damaged:
+        made = f" ({damage.made_by.rule} in run {damage.made_by.run})" if damage.made_by else ""
+        lines.append(f"- {damage.path} {damage.problem}{made}")
+    if found.damaged:
+        lines += [
+            "To make these anew, and nothing else, give the options of the run:",
+            "  python workflow/scripts/verify_results.py --repair -- --cores 2",
+        ]
+    if found.without_checksum:
+        more = f", and {len(found.without_checksum) - 1} more" * (len(found.without_checksum) > 1)
+        lines.append(f"Nothing to compare with: {found.without_checksum[0]}{more}.")
+    if found.being_made:
+        lines.append(
+            f"Left out, for their jobs have not ended: {counted(found.being_made, 'file')}."
+        )
+    if found.missing:
+        lines.append(f"Deleted since they were made: {counted(found.missing, 'file')}.")
     return "\n".join(lines)
 
 
