@@ -37,8 +37,8 @@ RELATIVE = 1e-6
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks so small that every test has several."""
-    monkeypatch.setattr(fidelity, "ROWS", 7)
-    monkeypatch.setattr(fidelity, "COLUMNS", 11)
+    monkeypatch.setattr(fidelity, "SIDE", 7)
+    monkeypatch.setattr(fidelity, "BLOCK", 11)
 
 
 def normal(seed: int, n: int, d: int, mean: float = 0.0, scale: float = 1.0) -> Doubles:

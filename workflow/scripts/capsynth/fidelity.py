@@ -25,8 +25,10 @@ Integers = npt.NDArray[np.integer]
 Strings = npt.NDArray[np.str_]
 
 NEIGHBOURS = 5
-# 2048 x 4096 distances of 8 bytes: 64 MB a block.
-ROWS, COLUMNS = 2048, 4096
+# Distances are computed 2048 x 2048 at once, 8 bytes each: 32 MB.
+SIDE = 2048
+# Features of so many images are converted at once.
+BLOCK = 4096
 # Squared distances that differ by less than this share of a radius and its centre's norm are the
 # same but for rounding. It is some hundred times the rounding of a product over 1,000 dimensions.
 TIE = 1e-12
@@ -117,7 +119,7 @@ def _mean_and_root(features: Floats) -> tuple[Doubles, Doubles]:
     """Return the mean, and R with RᵀR the covariance: (at most dimensions, dimensions)."""
     mean = features.mean(axis=0, dtype=np.float64)
     root = np.empty((0, features.shape[1]))
-    for block in _blocks(features, COLUMNS):
+    for block in _blocks(features, BLOCK):
         root = np.asarray(np.linalg.qr(np.vstack([root, block - mean]), mode="r"))
     return mean, root / np.sqrt(len(features) - 1)
 
@@ -171,11 +173,13 @@ def manifolds(real: Floats, synthetic: Floats, k: int = NEIGHBOURS) -> Manifolds
 def _radii(features: Floats, origin: Doubles, k: int) -> Doubles:
     """Return the squared distance of each image to its ``k``-th nearest other, less ``TIE``."""
     nearest = np.full((len(features), k), np.inf)
-    for rows, columns, distances in _distances(features, features, origin):
-        own = np.arange(max(rows.start, columns.start), min(rows.stop, columns.stop))
-        distances[own - rows.start, own - columns.start] = np.inf
+    for rows, columns, distances in _distances(features, features, origin, upper=True):
+        if rows == columns:
+            np.fill_diagonal(distances, np.inf)
+        else:
+            nearest[columns] = _smallest(nearest[columns], distances.T)
         nearest[rows] = _smallest(nearest[rows], distances)
-    norms = np.concatenate([_norms(block - origin) for block in _blocks(features, ROWS)])
+    norms = np.concatenate([_norms(block - origin) for block in _blocks(features, BLOCK)])
     radii = nearest.max(axis=1)
     return radii - TIE * (radii + norms)
 
@@ -195,14 +199,23 @@ def _smallest(known: Doubles, more: Doubles) -> Doubles:
     return values[order][first[:, None] + np.arange(width)]
 
 
-def _distances(a: Floats, b: Floats, origin: Doubles) -> Iterator[tuple[slice, slice, Doubles]]:
-    """Yield squared distances of the rows of ``a`` to those of ``b`` by block, with its place."""
-    for i in range(0, len(a), ROWS):
-        left = a[i : i + ROWS] - origin
+def _distances(
+    a: Floats, b: Floats, origin: Doubles, upper: bool = False
+) -> Iterator[tuple[slice, slice, Doubles]]:
+    """Yield squared distances of the rows of ``a`` to those of ``b`` by block, with its place.
+
+    Args:
+        a: Shape (n, dimensions).
+        b: Shape (m, dimensions).
+        origin: What is taken off first, shape (dimensions,).
+        upper: Leave out the blocks below the diagonal, which of ``a`` and itself are those above.
+    """
+    for i in range(0, len(a), SIDE):
+        left = a[i : i + SIDE] - origin
         left_norms = _norms(left)[:, None]
         left *= -2.0
-        for j in range(0, len(b), COLUMNS):
-            right = b[j : j + COLUMNS] - origin
+        for j in range(i if upper else 0, len(b), SIDE):
+            right = b[j : j + SIDE] - origin
             distances = left @ right.T
             distances += left_norms
             distances += _norms(right)
@@ -241,7 +254,7 @@ def vendi_score(features: Floats) -> float:
         gram = rows @ rows.T
     else:
         gram = np.zeros((dimensions, dimensions))
-        for block in _blocks(features, COLUMNS):
+        for block in _blocks(features, BLOCK):
             rows = _directions(block)
             gram += rows.T @ rows
     eigenvalues = np.linalg.eigvalsh(gram / n)
