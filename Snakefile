@@ -12,6 +12,7 @@ configfile: "config.yaml"
 report: "workflow/report/workflow.rst"
 
 
+include: "workflow/rules/common/planning.smk"
 include: "workflow/rules/common/names.smk"
 include: "workflow/rules/common/prefetch.smk"
 include: "workflow/rules/common/packing.smk"
@@ -58,3 +59,6 @@ rule all:
     input:
         "results/scores.csv",
         REPORT_FILES,
+
+
+include: "workflow/rules/planning.smk"

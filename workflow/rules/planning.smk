@@ -1,0 +1,2 @@
+# Included last: all rules are known.
+keep_signatures()
