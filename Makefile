@@ -19,8 +19,14 @@ PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check --no-input
 # The stamps carry a checksum of what they stand for: touching or cloning the requirements installs
 # nothing anew, changing them does.
 checksum = $(shell cat $(1) | cksum | tr ' ' '-')
-RUN_STAMP := $(VENV)/.capsynth-run-$(call checksum,requirements.txt requirements-nodeps.txt requirements.lock)
-DEV_STAMP := $(VENV)/.capsynth-dev-$(call checksum,requirements.txt requirements-nodeps.txt requirements-dev.txt requirements.lock)
+RUN_STAMP := $(VENV)/.capsynth-run-$(call checksum,requirements.lock requirements-nodeps.txt)
+DEV_STAMP := $(VENV)/.capsynth-dev-$(call checksum,requirements-dev.lock requirements-nodeps.txt)
+# Packages are those of the lock file and no others; a file with another checksum is refused.
+LOCKED := --no-deps --require-hashes -r requirements-nodeps.txt -r
+# Tools of the targets lock, audit and sbom, which are not part of the environment.
+UV := uv==0.13.9
+PIP_AUDIT := pip-audit==2.10.1
+CYCLONEDX := cyclonedx-bom==7.5.0
 
 .PHONY: help
 help: ## list the targets
@@ -43,15 +49,13 @@ $(VENV)/bin/pip:
 	exit 1
 
 $(RUN_STAMP): | $(VENV)/bin/pip
-	@echo "installing requirements.txt into $(VENV): a few gigabytes, some minutes"
-	@$(PIP) install -r requirements.txt -c requirements.lock
-	@$(PIP) install --no-deps -r requirements-nodeps.txt
+	@echo "installing requirements.lock into $(VENV): a few gigabytes, some minutes"
+	@$(PIP) install $(LOCKED) requirements.lock
 	@rm -f $(VENV)/.capsynth-run-*; touch $@
 
 $(DEV_STAMP): | $(VENV)/bin/pip
-	@echo "installing requirements-dev.txt into $(VENV): a few gigabytes, some minutes"
-	@$(PIP) install -r requirements-dev.txt -c requirements.lock
-	@$(PIP) install --no-deps -r requirements-nodeps.txt
+	@echo "installing requirements-dev.lock into $(VENV): a few gigabytes, some minutes"
+	@$(PIP) install $(LOCKED) requirements-dev.lock
 	@rm -f $(VENV)/.capsynth-*; touch $(RUN_STAMP) $@
 
 # Snakemake locks its folder and, when killed, leaves the lock behind. It is taken away only if no
@@ -138,6 +142,32 @@ lint: $(DEV_STAMP) ## check style, types and the workflow
 	run snakemake --lint; \
 	run mypy workflow/scripts/capsynth; \
 	exit $$failed
+
+# $(call with_tool,PACKAGE,COMMANDS): COMMANDS with PACKAGE installed in a folder that goes again.
+define with_tool
+tools=$$(mktemp -d); trap 'rm -rf "$$tools"' EXIT; \
+$(VENV)/bin/python -m venv "$$tools"; \
+"$$tools/bin/python" -m pip --quiet --disable-pip-version-check --no-input install $(1); $(2)
+endef
+
+# Versions that the lock files have stay, unless requirements*.txt ask for others.
+.PHONY: lock
+lock: $(VENV)/bin/pip ## lock what requirements*.txt ask for, with checksums
+	@$(call with_tool,$(UV),for name in requirements requirements-dev; do \
+	  "$$tools/bin/uv" pip compile $$name.txt --universal --python-version 3.11 \
+	    --generate-hashes --no-header --quiet --output-file $$name.lock; \
+	done)
+
+.PHONY: audit
+audit: $(VENV)/bin/pip ## ask PyPI for known vulnerabilities of what is locked
+	@$(call with_tool,$(PIP_AUDIT),"$$tools/bin/pip-audit" --strict --disable-pip --require-hashes \
+	  -r requirements-dev.lock)
+
+.PHONY: sbom
+sbom: $(RUN_STAMP) ## write a software bill of materials, results/sbom.cdx.json (CycloneDX)
+	@mkdir -p results; $(call with_tool,$(CYCLONEDX),"$$tools/bin/cyclonedx-py" environment \
+	  $(VENV)/bin/python --pyproject pyproject.toml --output-reproducible \
+	  --output-file results/sbom.cdx.json)
 
 # A link, so that what `git pull` brings is in force; Snakemake looks into this folder for --profile.
 .PHONY: slurm-profile

@@ -254,6 +254,8 @@ class Cluster:
         path = [str(self.folder / "bin"), python, os.environ["PATH"], *SBIN]
         return {
             **os.environ,
+            # Its GPUs are names only.
+            "CAPSYNTH_DEVICE": "cpu",
             "PATH": os.pathsep.join(path),
             "SLURM_CONF": str(self.folder / "slurm.conf"),
             MARK: str(self.folder),  # the last: slurmd writes its title over the first ones

@@ -1,6 +1,7 @@
 """What surrounds the code: pins that agree, and a Makefile that does what it says."""
 
 import ast
+import importlib.metadata
 import os
 import re
 import shutil
@@ -33,19 +34,43 @@ def pins_of(name: str) -> dict[str, str]:
     return pins((ROOT / name).read_text(encoding="utf-8"))
 
 
-def test_every_direct_requirement_is_pinned() -> None:
-    for name in ("requirements.txt", "requirements-nodeps.txt", "requirements-dev.txt"):
-        lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
-        wanted = [line for line in lines if line and not line.startswith(("#", "-r "))]
+def requirements_of(name: str) -> list[str]:
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith(("#", "-r ", " "))]
+
+
+def test_every_direct_requirement_is_pinned_and_has_its_reason() -> None:
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        wanted = requirements_of(name)
         assert len(wanted) == len(pins_of(name)) > 0
+        assert [line for line in wanted if not re.search(r"==\S+  # \w", line)] == []
 
 
-def test_the_lock_holds_every_direct_requirement_at_its_version() -> None:
-    lock = pins_of("requirements.lock")
-    names = ("requirements.txt", "requirements-nodeps.txt", "requirements-dev.txt")
-    direct = {name: version for file in names for name, version in pins_of(file).items()}
+@pytest.mark.parametrize("name", ["requirements", "requirements-dev"])
+def test_a_lock_holds_what_is_asked_for_and_a_checksum_of_every_file(name: str) -> None:
+    lock = pins_of(f"{name}.lock")
+    direct = pins_of("requirements.txt") | pins_of(f"{name}.txt")
     assert direct.items() <= lock.items()
     assert len(lock) > 100
+    for file in (f"{name}.lock", "requirements-nodeps.txt"):
+        text = (ROOT / file).read_text(encoding="utf-8").replace("\\\n", "")
+        packages = re.findall(r"^[\w.-]+==.*$", text, flags=re.MULTILINE)
+        assert len(packages) == len(pins_of(file))
+        assert [line for line in packages if "--hash=sha256:" not in line] == []
+
+
+def test_both_locks_agree() -> None:
+    assert pins_of("requirements.lock").items() <= pins_of("requirements-dev.lock").items()
+
+
+def test_what_is_installed_is_what_is_locked() -> None:
+    lock = pins_of("requirements-dev.lock") | pins_of("requirements-nodeps.txt")
+    installed = {
+        re.sub(r"[-_.]+", "-", one.name).lower(): one.version
+        for one in importlib.metadata.distributions()
+    }
+    others = {name: version for name, version in installed.items() if lock.get(name) != version}
+    assert others.keys() <= {"pip", "setuptools"}
 
 
 def test_conda_environments_pin_the_versions_of_requirements_txt() -> None:
@@ -102,6 +127,7 @@ def checkout(tmp_path: Path) -> Path:
         "requirements-nodeps.txt",
         "requirements-dev.txt",
         "requirements.lock",
+        "requirements-dev.lock",
     ):
         shutil.copy(ROOT / name, tmp_path)
     tools = tmp_path / ".venv" / "bin"
@@ -143,7 +169,7 @@ def test_make_alone_lists_every_target(checkout: Path) -> None:
 @needs_make
 def test_requirements_are_installed_once_and_again_when_they_change(checkout: Path) -> None:
     def installed(*arguments: str) -> int:
-        return sum("-c requirements.lock" in call for call in make(checkout, *arguments))
+        return sum("--require-hashes" in call for call in make(checkout, *arguments))
 
     assert installed("setup") == 1
     assert installed("setup") == 0
@@ -151,8 +177,9 @@ def test_requirements_are_installed_once_and_again_when_they_change(checkout: Pa
     assert installed("demo") == 0
     os.utime(checkout / "requirements.txt")
     assert installed("setup") == 0
-    with (checkout / "requirements.lock").open("a", encoding="utf-8") as lock:
-        lock.write("another==1.0\n")
+    for name in ("requirements.lock", "requirements-dev.lock"):
+        with (checkout / name).open("a", encoding="utf-8") as lock:
+            lock.write("another==1.0\n")
     assert installed("demo") == 1
     assert installed("setup") == 1
 

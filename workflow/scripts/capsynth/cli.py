@@ -3,8 +3,10 @@
 import logging
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from capsynth.errors import TRY_AGAIN, CapsynthError, Stopped, Superseded
+from capsynth.failures import explain
 from capsynth.job_log import JobLog
 from capsynth.offline import go_offline
 
@@ -17,8 +19,9 @@ def run(main: Callable[[], None]) -> int:
 
     Returns:
         0, or 1 after a ``CapsynthError``, which is printed to stderr as one line ``error: ...``;
-        75 (``errors.TRY_AGAIN``) if SIGTERM stopped it and all is saved. Any other exception is
-        a mistake in the code and keeps its traceback.
+        75 (``errors.TRY_AGAIN``) if SIGTERM stopped it and all is saved. What the machine ran out
+        of is such a line as well (``failures``); any other exception is a mistake in the code and
+        keeps its traceback.
         In a job of a run, stderr also tells where and how long it ran (``job_log``).
     """
     logging.basicConfig(
@@ -41,6 +44,12 @@ def run(main: Callable[[], None]) -> int:
             job.exit_code = 0 if error.complete else 1
         except CapsynthError as error:
             print("error:", " ".join(str(error).splitlines()), file=sys.stderr)
+            job.exit_code = 1
+        except Exception as error:
+            reason = explain(error, Path(sys.argv[0]).stem)
+            if reason is None:
+                raise
+            print("error:", reason, file=sys.stderr)
             job.exit_code = 1
         return job.exit_code
 

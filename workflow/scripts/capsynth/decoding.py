@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from capsynth.devices import device
 from capsynth.errors import CapsynthError
 from capsynth.models import unread_weights
 
@@ -197,10 +198,3 @@ def require_safetensors(model: str) -> None:
     folder = Path(model)
     if folder.is_dir() and not any(folder.glob("*.safetensors")):
         raise unread_weights(model, "it holds no *.safetensors")
-
-
-def device() -> str:
-    """Return the device that models run on: the GPU if there is one."""
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import distributed
 
+from capsynth.devices import device
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -55,16 +57,16 @@ def process_count() -> int:
 @contextlib.contextmanager
 def joined() -> Iterator[Processes]:
     """Join the processes of this job: over NCCL with a GPU each, else over gloo."""
-    gpu = torch.cuda.is_available()
+    gpu = device() == "cuda"
     count = process_count()
     if count == 1:
         yield Processes(0, 1, torch.device("cuda" if gpu else "cpu"))
         return
-    device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if gpu else torch.device("cpu")
+    own = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if gpu else torch.device("cpu")
     if gpu:
-        torch.cuda.set_device(device)
+        torch.cuda.set_device(own)
     distributed.init_process_group("nccl" if gpu else "gloo")
     try:
-        yield Processes(distributed.get_rank(), count, device)
+        yield Processes(distributed.get_rank(), count, own)
     finally:
         distributed.destroy_process_group()

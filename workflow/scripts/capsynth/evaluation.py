@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from capsynth.classifiers import load_classifier
 from capsynth.datasets.images import ShardedImages
+from capsynth.devices import device
 from capsynth.errors import CapsynthError
 from capsynth.fingerprints import file_digest, fingerprint
 from capsynth.predictions import write_predictions
@@ -75,8 +76,8 @@ def classify(
     """
     sources = [(tar, manifest, 1.0) for tar, manifest in shards]
     images = ShardedImages(sources, evaluation_transform(preprocessing))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model.to(device).eval()
+    place = torch.device(device())
+    model.to(place).eval()
     keys: list[str] = []
     targets, probabilities = [], []
     loader = DataLoader(
@@ -88,7 +89,7 @@ def classify(
     )
     with Progress(title, len(images), "image") as progress:
         for x, target, key in loader:
-            pixels = normalise(x.to(device), preprocessing.mean, preprocessing.std)
+            pixels = normalise(x.to(place), preprocessing.mean, preprocessing.std)
             with torch.inference_mode():
                 logits = model(pixels).float()
                 if outputs is not None:

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from capsynth.decoding import device, filled_up, load_model, require_safetensors
+from capsynth.decoding import filled_up, load_model, require_safetensors
+from capsynth.devices import device
 from capsynth.errors import CapsynthError
 from capsynth.files import read_json
 from capsynth.names import check_name

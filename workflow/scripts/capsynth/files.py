@@ -5,6 +5,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -54,6 +55,23 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def require_room(path: Path, size_bytes: float) -> None:
+    """Check that the disk that ``path`` will lie on has room for what a stage is going to write.
+
+    Raises:
+        CapsynthError: If it has not.
+    """
+    folder = path.absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if free < size_bytes:
+        raise CapsynthError(
+            f"{path}: about {size_bytes / 1e6:.0f} MB will be written, and its disk has room for "
+            f"{free / 1e6:.0f} MB; free some, or let results be a link to a larger disk"
+        )
 
 
 def write_text(path: Path, text: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from capsynth.errors import CapsynthError
-from capsynth.files import read_json_lines
+from capsynth.files import read_json_lines, require_room
 from capsynth.fingerprints import file_digest, fingerprint
 from capsynth.generators import OFF, DiffusersGenerator, GeneratorSettings, is_blank, lora_digests
 from capsynth.progress import Progress
@@ -27,6 +27,9 @@ from capsynth.shards import (
 )
 
 log = logging.getLogger(__name__)
+
+# Of photographs, about.
+BYTES_PER_PIXEL = {"png": 2.0, "jpg": 0.5}
 
 
 @dataclass(frozen=True)
@@ -139,10 +142,14 @@ def generate_shard(
     rows = read_json_lines(prompts)
     prompt_mark = sorted({row["fingerprint"] for row in rows})
     mark = fingerprint(asdict(settings), extension, model_mark, prompt_mark, lora_digests(settings))
+    wanted = [row for row in rows if row["prompt"] is not None]
     work = PartialWork([tar, manifest], fingerprint(mark, file_digest(prompts), code_mark))
+    if not work.is_finished():
+        # The batches, and the shard that they become.
+        pixels = settings.height * settings.width * len(wanted)
+        require_room(tar, 2 * pixels * BYTES_PER_PIXEL[extension])
     generator: DiffusersGenerator | None = None
     over: dict[str, int] = {}
-    wanted = [row for row in rows if row["prompt"] is not None]
     with Progress(f"generate {tar.stem}", len(wanted), "image") as progress:
         # The manifest of a batch is written after its tar.
         for number, batch in work.unfinished(wanted, settings.batch_size, ".jsonl", progress):

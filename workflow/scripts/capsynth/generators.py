@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from capsynth.devices import device
 from capsynth.errors import CapsynthError
 from capsynth.fingerprints import file_digest
 from capsynth.models import unread_weights
@@ -356,7 +357,7 @@ class DiffusersGenerator:
             )
         if self._loras:
             self._add_loras()
-        self._pipeline.to("cuda" if torch.cuda.is_available() else "cpu")
+        self._pipeline.to(device())
         self._pipeline.set_progress_bar_config(disable=True)
         self._save_memory()
         self._denoiser_name = "unet" if hasattr(self._pipeline, "unet") else "transformer"
@@ -376,7 +377,7 @@ class DiffusersGenerator:
             return None, None
         checker, extractor = self._pipeline.safety_checker, self._pipeline.feature_extractor
         self._pipeline.safety_checker = None
-        checker.to("cuda" if self._torch.cuda.is_available() else "cpu").eval()
+        checker.to(device()).eval()
         return checker, extractor
 
     def _add_loras(self) -> None:
@@ -450,7 +451,7 @@ class DiffusersGenerator:
         arguments = dict(self._arguments)
         if "negative_prompt" in arguments:
             arguments["negative_prompt"] = [arguments["negative_prompt"]] * size
-        devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+        devices = [torch.cuda.current_device()] if device() == "cuda" else []
         with torch.inference_mode(), torch.random.fork_rng(devices):
             # A few samplers draw noise from the global generator: fix that too.
             torch.manual_seed(seeds[0])

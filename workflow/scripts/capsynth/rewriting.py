@@ -19,11 +19,11 @@ from capsynth.decoding import (
     Decoding,
     Utterance,
     continue_text,
-    device,
     end_tokens_of,
     filled_up,
     load_model,
 )
+from capsynth.devices import device
 from capsynth.errors import CapsynthError
 from capsynth.files import read_json_lines, write_json_lines
 from capsynth.fingerprints import file_digest, fingerprint

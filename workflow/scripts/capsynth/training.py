@@ -24,7 +24,7 @@ from capsynth.classifiers import (
 from capsynth.datasets.images import ShardedImages
 from capsynth.distributed import Processes, joined
 from capsynth.errors import CapsynthError, Stopped
-from capsynth.files import write_json
+from capsynth.files import require_room, write_json
 from capsynth.fingerprints import file_digest, files_digest, fingerprint
 from capsynth.mixing import mix, soft_targets
 from capsynth.names import check_name
@@ -387,6 +387,11 @@ def _train(
 
     torch.use_deterministic_algorithms(True, warn_only=True)
     learner = Learner(recipe, len(class_ids), seed, processes)
+    if processes.first:
+        # The saved state and the one that replaces it, each of weights, their average and two
+        # moments; the checkpoint.
+        weights = sum(tensor.nbytes for tensor in learner.result.state_dict().values())
+        require_room(checkpoint, 9 * weights)
     epochs = _fit(learner, images, recipe, seed, steps, work, processes)
     if not processes.first:
         return
