@@ -54,7 +54,7 @@ def test_a_full_disk_is_named_with_what_is_free_and_leaves_nothing_behind(mounte
     assert list(mounted.iterdir()) == []
 
 
-@pytest.mark.parametrize("mounted", ["size=1m,nr_inodes=4"], indirect=True)
+@pytest.mark.parametrize("mounted", ["size=1m,nr_inodes=3"], indirect=True)
 def test_a_full_inode_table_is_not_called_a_full_disk(mounted: Path) -> None:
     write_text(mounted / "a.json", "{}")
     write_text(mounted / "b.json", "{}")
