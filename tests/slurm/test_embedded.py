@@ -54,7 +54,9 @@ def test_the_embedded_experiment_scores_the_same_bytes_through_slurm(
     for folder in (local, remote):
         copy_parts(repository, folder, (*WORKFLOW, "config.yaml", "models"))
         config = yaml.safe_load((folder / "config.yaml").read_text())
-        config["training_seeds"] = [0]  # the others take their time and show nothing new
+        # All classes and seeds take three times as long and show nothing new.
+        config["training_seeds"] = [0]
+        config["dataset"]["classes"] = ["car", "dog", "bird", "bat", "mouse"]
         (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     before = {job.id for job in cluster.jobs()}
     began = time.monotonic()
