@@ -5,6 +5,7 @@ loaded, what they do to an image first, and which of their numbers are the image
 family a model belongs to is read off its own ``config.json``.
 """
 
+import abc
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +45,7 @@ class ExtractorSettings:
     prompt_agreement: bool
 
 
-class Extractor:
+class Extractor(abc.ABC):
     """An image model; subclasses say what is special about a family.
 
     Attributes:
@@ -85,9 +86,9 @@ class Extractor:
         """Return what the model takes for RGB images, a tensor (n, 3, height, width)."""
         return self.processor(images=list(images), return_tensors="pt").pixel_values
 
+    @abc.abstractmethod
     def forward(self, pixels: Any) -> Any:
         """Return the features, a tensor (n, dimensions)."""
-        raise NotImplementedError
 
     def features(self, images: Sequence[Image.Image]) -> Features:
         """Return the features of at most ``batch_size`` images.
@@ -108,8 +109,12 @@ class Extractor:
         return pixels.to(weight.device, weight.dtype)
 
     def text_features(self, texts: Sequence[str]) -> Features:
-        """Return features of at most ``batch_size`` texts, for families that have them."""
-        raise NotImplementedError
+        """Return features of at most ``batch_size`` texts, a row each.
+
+        Raises:
+            CapsynthError: If the family has none, see ``reads_text``.
+        """
+        raise CapsynthError(f"{self.settings.model} has no features of texts")
 
 
 class Dinov2(Extractor):

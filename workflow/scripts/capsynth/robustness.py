@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special, stats
+from scipy import special
 
 from capsynth.corruptions import IMAGENET_C
 from capsynth.errors import CapsynthError
@@ -133,7 +133,7 @@ def band(
     """
     slopes, intercepts = np.asarray(replicates.slope), np.asarray(replicates.intercept)
     error = (intercepts[:, None] + slopes[:, None] * grid).std(axis=0, ddof=1)
-    half = stats.t.ppf(0.5 + level / 2.0, line.classifiers - 2) * error
+    half = special.stdtrit(line.classifiers - 2, 0.5 + level / 2.0) * error
     middle = line.intercept + line.slope * grid
     return special.expit(middle - half), special.expit(middle + half)
 
