@@ -4,7 +4,7 @@ import logging
 import sys
 from collections.abc import Callable
 
-from capsynth.errors import TRY_AGAIN, CapsynthError, Stopped, Superseded
+from capsynth.errors import TRY_AGAIN, CapsynthError, Stopped, Superseded, storage_problem
 from capsynth.job_log import JobLog
 from capsynth.offline import go_offline
 
@@ -16,7 +16,8 @@ def run(main: Callable[[], None]) -> int:
     itself and see the exception.
 
     Returns:
-        0, or 1 after a ``CapsynthError``, which is printed to stderr as one line ``error: ...``;
+        0, or 1 after a ``CapsynthError`` or an error of the file system (full, ill, read-only),
+        which is printed to stderr as one line ``error: ...``;
         75 (``errors.TRY_AGAIN``) if SIGTERM stopped it and all is saved. Any other exception is
         a mistake in the code and keeps its traceback.
         In a job of a run, stderr also tells where and how long it ran (``job_log``).
@@ -41,6 +42,13 @@ def run(main: Callable[[], None]) -> int:
             job.exit_code = 0 if error.complete else 1
         except CapsynthError as error:
             print("error:", " ".join(str(error).splitlines()), file=sys.stderr)
+            job.exit_code = 1
+        except OSError as error:
+            problem = storage_problem(error)
+            if problem is None:
+                raise
+            where = f"{error.filename2 or error.filename}: " if error.filename else ""
+            print("error:", where + problem, file=sys.stderr)
             job.exit_code = 1
         return job.exit_code
 
