@@ -8,7 +8,7 @@ import pytest
 from safetensors import SafetensorError
 
 from capsynth.errors import StorageFailed, storage_problem
-from capsynth.files import atomic_path, write_if_changed
+from capsynth.files import atomic_path, flush_folder, write_if_changed
 
 
 def test_the_same_text_is_not_written_again(tmp_path: Path) -> None:
@@ -70,3 +70,13 @@ def test_the_reason_is_found_in_errors_of_libraries() -> None:
     assert problem.startswith("Input/output error; look at the disk")
     assert storage_problem(OSError(errno.ENOENT, "no such file")) is None
     assert storage_problem(ValueError("28")) is None
+
+
+def test_a_folder_is_flushed_file_by_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a/1.png", "a/2.png", "README.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    flushed = []
+    monkeypatch.setattr(os, "fsync", lambda handle: flushed.append(os.pread(handle, 99, 0)))
+    flush_folder(tmp_path)
+    assert sorted(flushed) == [b"README.md", b"a/1.png", b"a/2.png"]

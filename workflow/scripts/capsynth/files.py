@@ -50,6 +50,17 @@ def flush(path: Path) -> None:
         os.fsync(file.fileno())
 
 
+def flush_folder(folder: Path) -> None:
+    """Wait until the content of all files below a folder has reached the disk.
+
+    For folders that are renamed as a whole: many files flushed at the end cost a tenth of what
+    each costs when it is written.
+    """
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            flush(path)
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
