@@ -66,10 +66,16 @@ def test_a_run_that_fails_keeps_what_is_finished_and_one_that_succeeds_drops_it(
     failing = experiment.folder / "results/openmoji/prompts/class-name/car-0.jsonl"
     text = failing.read_text()
     failing.write_text("no JSON\n")
+    # What a killed job, and a killed Snakemake, leave of a file that they were writing.
+    left = [folder / ".bat-0.tar.x1_y.tmp", experiment.folder / "results/provenance/.a.json.z.tmp"]
+    for path in left:
+        path.write_text("half")
     done = experiment.snakemake("--keep-going", TAR, TAR.replace("bat", "car"))
     assert done.returncode != 0
     assert [path.name for path in folder.glob(".*.partial")] == [".bat-0.tar.partial"]
     assert not (experiment.folder / "results/.running").exists()
+    assert all(path.exists() for path in left)
     failing.write_text(text)
     assert experiment.snakemake(TAR, TAR.replace("bat", "car")).returncode == 0
     assert not list(folder.glob(".*.partial"))
+    assert not any(path.exists() for path in left)
