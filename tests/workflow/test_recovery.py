@@ -79,3 +79,15 @@ def test_a_run_that_fails_keeps_what_is_finished_and_one_that_succeeds_drops_it(
     assert experiment.snakemake(TAR, TAR.replace("bat", "car")).returncode == 0
     assert not list(folder.glob(".*.partial"))
     assert not any(path.exists() for path in left)
+
+
+def test_a_missing_training_is_made_again_for_the_costs_though_its_predictions_are_there(
+    experiment: Any,
+) -> None:
+    # What a kill leaves of a training that was made anew: nothing, beside predictions of before.
+    results = experiment.folder / "results"
+    for name in ("seed0.json", "seed0.safetensors"):
+        (results / "openmoji/checkpoints/class-name/tiny" / name).unlink()
+    (results / "costs.csv").unlink()
+    owed = experiment.owed("results/costs.csv")
+    assert {"train_classifier(class-name, tiny, 0)", "measure_costs"} <= owed
