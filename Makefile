@@ -124,7 +124,7 @@ test: $(DEV_STAMP) ## run the tests; PYTEST_ARGS="-m 'not slow'" runs the quick 
 	@$(WITH_TOOLS) python -m pytest $(PYTEST_ARGS)
 
 # How many faults and how many kills, and what they are drawn from.
-SOAK_TRIALS ?= 310
+SOAK_TRIALS ?= 305
 SOAK_SEED ?= 1
 
 .PHONY: soak
