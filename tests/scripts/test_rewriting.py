@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from language_models import WORDS, build_language_model
 
 import rewrite_captions
 from capsynth import rewriting
@@ -16,48 +17,9 @@ from capsynth.errors import CapsynthError
 from capsynth.files import dump_json, read_json_lines, write_json_lines
 from capsynth.rewriting import RewriterSettings, ask, judge, rewrite_batch
 
-WORDS = "a the cat dog bird boat red blue small old sits runs on under grass sea night snow".split()
-TEMPLATE = (
-    "{% for message in messages %}{{ message['role'] }} {{ message['content'] }} <end> "
-    "{% endfor %}{% if add_generation_prompt %}assistant {% endif %}"
-)
-
 
 class Stopped(Exception):
     """Stands for a kill in the middle of the stage."""
-
-
-def build_language_model(folder: Path, kind: str) -> Path:
-    """Save a Llama with a chat template, or a GPT-2 without one, of random weights."""
-    import torch
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import (
-        GPT2Config,
-        GPT2LMHeadModel,
-        LlamaConfig,
-        LlamaForCausalLM,
-        PreTrainedTokenizerFast,
-    )
-
-    vocabulary = {word: i for i, word in enumerate(["<end>", "[UNK]", "<pad>", *WORDS])}
-    inner = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    pad = {"pad_token": "<pad>"} if kind == "llama" else {}  # GPT-2 has none
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=inner, unk_token="[UNK]", bos_token="<end>", eos_token="<end>", **pad
-    )
-    ids = {"vocab_size": len(vocabulary), "bos_token_id": 0, "eos_token_id": 0}
-    torch.manual_seed(0)
-    if kind == "llama":
-        tokenizer.chat_template = TEMPLATE
-        sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1}
-        heads = {"num_attention_heads": 2, "num_key_value_heads": 2}
-        model = LlamaForCausalLM(LlamaConfig(**ids, **sizes, **heads, pad_token_id=2))
-    else:
-        model = GPT2LMHeadModel(GPT2Config(**ids, n_embd=16, n_layer=1, n_head=2, n_positions=64))
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -22,17 +22,25 @@ class PlannedJob:
         rule: Its rule.
         command: Its shell command with its params filled in.
         inputs: Its input files, sorted.
+        outputs: Its output files and folders, in the order of its rule.
+        logs: Its log files.
         needs: Its threads and resources.
     """
 
     rule: str
     command: str
     inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    logs: tuple[str, ...]
     needs: str
 
 
 def plan(
-    folder: Path, *configs: Path, targets: Collection[str] = ("all",), attempt: int = 1
+    folder: Path,
+    *configs: Path,
+    targets: Collection[str] = ("all",),
+    attempt: int = 1,
+    cores: int = 1,
 ) -> set[PlannedJob]:
     """Return all jobs of a configuration, whether they are done or not.
 
@@ -41,10 +49,11 @@ def plan(
         configs: Configuration files, later ones over earlier ones.
         targets: What is asked for.
         attempt: Which attempt of each job this is; a retry may need more.
+        cores: How many a job gets at most.
     """
     with SnakemakeApi(OutputSettings(quiet={Quietness.ALL}, dryrun=True)) as api:
         workflow = api.workflow(
-            resource_settings=ResourceSettings(cores=1),
+            resource_settings=ResourceSettings(cores=cores),
             config_settings=ConfigSettings(configfiles=list(configs), replace_workflow_config=True),
             snakefile=folder / "Snakefile",
             workdir=folder,
@@ -60,6 +69,8 @@ def plan(
                 job.rule.name,
                 job.shellcmd or "",
                 tuple(sorted(map(str, job.input))),
+                tuple(map(str, job.output)),
+                tuple(map(str, job.log)),
                 f"{job.threads} {sorted(job.resources.items())}",
             )
             for job in inner.dag.jobs

@@ -1,5 +1,8 @@
 """What scripts share: exit codes, error lines, threads, names."""
 
+import errno
+import os
+
 import pytest
 import torch
 
@@ -14,6 +17,18 @@ def test_an_error_the_user_can_mend_becomes_one_line_and_exit_code_1(capsys):
 
     assert cli.run(main) == 1
     assert capsys.readouterr().err == "error: shard 'bat-0' is damaged; delete it\n"
+
+
+def test_a_file_system_that_is_full_becomes_one_line_that_names_the_file(capsys):
+    def main() -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "results/.bat-0.tar.partial")
+
+    assert cli.run(main) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: results/.bat-0.tar.partial: No space left on device; free some")
+    assert said.count("\n") == 1
+    with pytest.raises(FileNotFoundError):
+        cli.run(lambda: os.stat("missing"))
 
 
 def test_success_is_exit_code_0_and_other_errors_keep_their_traceback(capsys):

@@ -10,9 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from capsynth import resuming
 from capsynth.errors import Stopped, Superseded
 from capsynth.progress import Progress
-from capsynth.resuming import BATCH_LOG_VARIABLE, PartialWork, batches, forget, partial_folder
+from capsynth.resuming import (
+    BATCH_LOG_VARIABLE,
+    PartialWork,
+    batches,
+    clear_leftovers,
+    is_leftover,
+    partial_folder,
+)
 
 ITEMS = "abcdefgh"
 
@@ -97,7 +105,7 @@ def test_finished_batches_take_no_space_beside_the_output(output: Path) -> None:
     do_batches(work)
     work.publish(join(work))
     assert {p.name for p in work.folder.rglob("*")} == {"finished", "a.txt", "finished.json"}
-    forget(output)
+    clear_leftovers([output])
     assert [path.name for path in output.parent.iterdir()] == ["a.txt"]
 
 
@@ -178,7 +186,7 @@ def test_an_orphan_with_other_settings_stops_and_touches_nothing(output: Path) -
 def test_an_orphan_of_a_run_that_has_succeeded_touches_nothing(output: Path) -> None:
     orphan = PartialWork([output], "one")
     do_batches(orphan)
-    forget(output)
+    clear_leftovers([output])
     with pytest.raises(Superseded) as caught:
         orphan.publish(join(orphan))
     assert not caught.value.complete
@@ -211,5 +219,43 @@ def test_sigterm_in_the_last_batch_stops_nothing(output: Path) -> None:
 
 def test_work_of_another_output_is_left_alone(tmp_path: Path) -> None:
     do_batches(PartialWork([tmp_path / "b.txt"], "one"))
-    forget(tmp_path / "a.txt")
+    clear_leftovers([tmp_path / "a.txt"])
     assert do_batches(PartialWork([tmp_path / "b.txt"], "one")) == []
+
+
+def test_what_killed_jobs_left_beside_their_files_is_cleared_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    left = [".bat-0.tar.x8_a.tmp", ".bat-0.tar.0f.old", "..bat-0.sources.json.q2.tmp"]
+    kept = [".bat-0.sources.json", ".bat-1.tar.x8_a.tmp", ".bat-0.tar.tmp", "bat-0.tar.x8_a.tmp"]
+    for name in [*left, *kept, "bat-0.tar", ".bat-0.jsonl.partial"]:
+        (tmp_path / name).write_text(name)
+    (tmp_path / ".bat-0.tar.partial").mkdir()
+    (tmp_path / ".bat-0.tar.link.tmp").mkdir()
+    (tmp_path / ".bat-0.tar.link.tmp" / "file").touch()
+    clear_leftovers([tmp_path / "bat-0.tar", tmp_path / "missing" / "a.csv"])
+    there = sorted(path.name for path in tmp_path.iterdir())
+    assert there == sorted([*kept, "bat-0.tar", ".bat-0.jsonl.partial"])
+    (tmp_path.parent / f".{tmp_path.name}.y4.tmp").mkdir()  # the folder, written as a whole
+    clear_leftovers([tmp_path / "bat-0.tar"])
+    assert not (tmp_path.parent / f".{tmp_path.name}.y4.tmp").exists()
+    clear_leftovers([tmp_path])  # a folder that is an output itself
+    there = sorted(path.name for path in tmp_path.iterdir())
+    assert there == [".bat-0.sources.json", "bat-0.tar", "bat-0.tar.x8_a.tmp"]
+    assert is_leftover(tmp_path / ".bat-0.tar.link.tmp" / "file")
+    assert not is_leftover(tmp_path / ".bat-0.sources.json")
+
+
+def test_a_copy_where_there_are_no_links_is_flushed_before_it_counts(
+    output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    flushed = []
+    work = PartialWork([output], "one")
+    do_batches(work)
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(resuming, "flush", lambda path: flushed.append(path.read_text()))
+    work.publish(join(work))
+    assert flushed == [ITEMS]

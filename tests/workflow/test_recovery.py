@@ -66,10 +66,28 @@ def test_a_run_that_fails_keeps_what_is_finished_and_one_that_succeeds_drops_it(
     failing = experiment.folder / "results/openmoji/prompts/class-name/car-0.jsonl"
     text = failing.read_text()
     failing.write_text("no JSON\n")
+    # What a killed job, and a killed Snakemake, leave of a file that they were writing.
+    left = [folder / ".bat-0.tar.x1_y.tmp", experiment.folder / "results/provenance/.a.json.z.tmp"]
+    for path in left:
+        path.write_text("half")
     done = experiment.snakemake("--keep-going", TAR, TAR.replace("bat", "car"))
     assert done.returncode != 0
     assert [path.name for path in folder.glob(".*.partial")] == [".bat-0.tar.partial"]
     assert not (experiment.folder / "results/.running").exists()
+    assert all(path.exists() for path in left)
     failing.write_text(text)
     assert experiment.snakemake(TAR, TAR.replace("bat", "car")).returncode == 0
     assert not list(folder.glob(".*.partial"))
+    assert not any(path.exists() for path in left)
+
+
+def test_a_missing_training_is_made_again_for_the_costs_though_its_predictions_are_there(
+    experiment: Any,
+) -> None:
+    # What a kill leaves of a training that was made anew: nothing, beside predictions of before.
+    results = experiment.folder / "results"
+    for name in ("seed0.json", "seed0.safetensors"):
+        (results / "openmoji/checkpoints/class-name/tiny" / name).unlink()
+    (results / "costs.csv").unlink()
+    owed = experiment.owed("results/costs.csv")
+    assert {"train_classifier(class-name, tiny, 0)", "measure_costs"} <= owed

@@ -6,6 +6,7 @@ rule measure_costs:
     input:
         **code("measure_costs"),
         benchmarks=benchmark_files,
+        counted=ancient(counted_files),
         jobs=cost_jobs,
     output:
         costs="results/costs.csv",

@@ -60,6 +60,20 @@ def benchmark_files(wildcards):
     return [files_of(stage)[0].format(**values) for stage, _, values in measured_jobs()]
 
 
+def counted_files(wildcards):
+    """The results of these jobs that say how many images they hold or saw.
+
+    Inputs, since a result may be missing although all that was made of it is there: the outputs of a
+    job that was killed when it was done anew are deleted.
+    """
+    return [
+        output.format(**values)
+        for stage, _, values in measured_jobs()
+        for output in files_of(stage)[2]
+        if output.endswith((".json", ".jsonl", ".parquet"))
+    ]
+
+
 def cost_jobs(wildcards):
     """A file of all jobs that the scores rest on: what each was for, was given and has made."""
     rows = []

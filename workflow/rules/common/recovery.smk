@@ -1,16 +1,8 @@
 # What is kept to resume a run, and what a killed Snakemake leaves unrecorded.
-from capsynth.resuming import forget
+from capsynth.resuming import clear_leftovers
 
 # There while a run is under way, and after one whose Snakemake was killed.
 RUN_MARKER = Path("results/.running")
-# Rules whose finished work is kept until the whole run has succeeded (capsynth/resuming.py).
-RESUMED_RULES = (
-    "caption_images",
-    "rewrite_captions",
-    "generate_images",
-    "train_classifier",
-    "train_reference",
-)
 
 
 def begin_recovery():
@@ -61,11 +53,14 @@ def _makes_results():
 
 
 def end_recovery(succeeded):
-    """Note that a run has ended in good order; after a success drop what was kept to resume it."""
+    """Note that a run has ended in good order; after a success drop what was kept to resume it.
+
+    What killed jobs left of files that they were writing goes too.
+    """
     if not _makes_results():
         return
     RUN_MARKER.unlink(missing_ok=True)
     if succeeded:
-        for job in workflow.dag.jobs:
-            if job.rule.name in RESUMED_RULES:
-                forget(Path(job.output[0]))
+        files = {str(path) for job in workflow.dag.jobs for path in job.output}
+        own = [".arguments", ".code", "provenance", f"{DATASET}/source/.cache"]
+        clear_leftovers(map(Path, files), [Path("results") / name for name in own])

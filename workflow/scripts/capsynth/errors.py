@@ -1,5 +1,8 @@
 """How a stage ends before its time."""
 
+import errno
+import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +12,41 @@ TRY_AGAIN = 75
 
 class CapsynthError(Exception):
     """Something the user can mend; the message says what is wrong and how to mend it."""
+
+
+# What a file system says that is full, closed or ill, and what to do: no mistake of the code.
+_STORAGE_PROBLEMS = {
+    errno.ENOSPC: "free some, of files too (df -h, df -i)",
+    errno.EDQUOT: "free some, of files too (quota -s), or ask for more",
+    errno.EROFS: "let it be mounted for writing",
+    errno.EIO: "look at the disk, or at the connection to its server (dmesg)",
+    errno.ESTALE: "its server has lost it: look at the connection (dmesg)",
+    errno.EACCES: "see whose the file and its folder are (ls -ld)",
+    errno.EPERM: "see whose the file and its folder are (ls -ld, lsattr)",
+    errno.EMFILE: "allow more open files (ulimit -n)",
+}
+_RUST_ERROR = re.compile(r"\(os error (\d+)\)")
+
+
+class StorageFailed(CapsynthError):
+    """The file system cannot take what a stage writes."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(f"{path} cannot be written: {problem}")
+
+
+def storage_problem(error: BaseException) -> str | None:
+    """Return what is wrong with the file system and what to do, if ``error`` comes of that."""
+    number = error.errno if isinstance(error, OSError) else None
+    # safetensors raises its own kind; pyarrow has one error follow the other when it closes a file.
+    if match := _RUST_ERROR.search(str(error)):
+        number = int(match[1])
+    elif isinstance(error, OSError) and number is None and error.__context__ is not None:
+        return storage_problem(error.__context__)
+    if number not in _STORAGE_PROBLEMS:
+        return None
+    remedy = _STORAGE_PROBLEMS[number]
+    return f"{os.strerror(number)}; {remedy}, and start again: what is finished is kept"
 
 
 class Stopped(Exception):

@@ -26,7 +26,7 @@ import yaml
 
 from capsynth.errors import CapsynthError
 from capsynth.fetching.locks import read_stamp
-from capsynth.files import dump_json, read_json_lines
+from capsynth.files import dump_json, flush_folder, read_json_lines
 from capsynth.fingerprints import file_digest
 from capsynth.seeding import derive_seed
 from capsynth.shards import OK, ShardReader, ShardRecord, read_manifest, usable
@@ -194,6 +194,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     replaced = temporary.with_suffix(".old")
     try:
         yield temporary
+        flush_folder(temporary)
         mask = os.umask(0)
         os.umask(mask)
         temporary.chmod(0o777 & ~mask)

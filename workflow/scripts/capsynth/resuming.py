@@ -10,18 +10,20 @@ kept under an undeclared name, ``.{first output}.partial/``:
 The mark names all that the bytes depend on: settings, inputs, code. Work of another mark is never
 used. Outputs are hard links to what lies in ``finished``: they cost no space twice, and a job that
 is started again after it had finished (its node was thought dead, it ran over its time while it
-ended, its Snakemake was killed) takes them from there. ``forget`` clears them away.
+ended, its Snakemake was killed) takes them from there. ``clear_leftovers`` clears them away.
 """
 
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from capsynth.errors import Superseded
 from capsynth.files import (
+    flush,
     note_published,
     read_json,
     read_json_lines,
@@ -34,6 +36,9 @@ from capsynth.progress import Progress
 from capsynth.stopping import deferred_stop
 
 Item = TypeVar("Item")
+
+# Beside an output: what its job keeps, a new one that is not whole, an old one that gives way.
+_LEFTOVER = re.compile(r"\.(?P<name>.+?)\.(partial|[^./]+\.(tmp|old))")
 
 # Names a file to which each batch adds a line when it is begun and when it is finished; for audits.
 BATCH_LOG_VARIABLE = "CAPSYNTH_BATCH_LOG"
@@ -55,9 +60,47 @@ def partial_folder(output: Path) -> Path:
     return output.with_name(f".{output.name}.partial")
 
 
-def forget(output: Path) -> None:
-    """Delete what was kept to resume the job whose first output is ``output``."""
-    shutil.rmtree(partial_folder(output), ignore_errors=True)
+def is_leftover(path: Path) -> bool:
+    """Return whether ``path`` lies in what a job keeps, or a killed one left, beside its outputs.
+
+    Their names begin with a dot, so no pattern of a stage takes them for results.
+    """
+    return any(_LEFTOVER.fullmatch(part) for part in path.parts)
+
+
+def clear_leftovers(files: Iterable[Path], folders: Iterable[Path] = ()) -> None:
+    """Delete what was kept to resume jobs, and what killed ones left beside their files.
+
+    For a time at which none of these jobs runs.
+
+    Args:
+        files: What the jobs make; of folders, what is in them too.
+        folders: In these everything that a killed process left goes, whosever it is.
+    """
+    names: dict[Path, set[str]] = {}
+    whole = [*folders]
+    for file in files:
+        if file.is_dir():
+            whole.append(file)
+        # A stage may keep hidden files beside an output, named after it, or write its folder whole.
+        names.setdefault(file.parent, set()).update((file.name, f".{file.stem}"))
+        names.setdefault(file.parent.parent, set()).add(file.parent.name)
+    places: dict[Path, set[str] | None] = {**names, **dict.fromkeys(whole)}
+    for folder, known in places.items():
+        for path in list(folder.iterdir()) if folder.is_dir() else []:
+            match = _LEFTOVER.fullmatch(path.name)
+            if match is None or (known and known.isdisjoint(_owners(match["name"]))):
+                continue
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _owners(name: str) -> set[str]:
+    """Return ``name`` and, for a hidden one, all that it may be named after."""
+    ends = [i for i, letter in enumerate(name) if letter == "." and i > 0]
+    return {name, *(name[:end] for end in ends if name.startswith("."))}
 
 
 class PartialWork:
@@ -221,7 +264,8 @@ def _link(source: Path, target: Path) -> None:
             os.link(source, temporary / "file")
         except OSError:
             shutil.copyfile(source, temporary / "file")
+            flush(temporary / "file")
         os.replace(temporary / "file", target)
         note_published(target)
     finally:
-        shutil.rmtree(temporary)
+        shutil.rmtree(temporary, ignore_errors=True)

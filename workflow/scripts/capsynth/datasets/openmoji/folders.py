@@ -16,7 +16,7 @@ from typing import Any
 from capsynth.datasets.openmoji.splits import SPLITS, draw_real_scene
 from capsynth.datasets.openmoji.world import CLASS_BY_ID
 from capsynth.errors import CapsynthError
-from capsynth.files import write_json
+from capsynth.files import flush_folder, write_json
 from capsynth.names import check_name
 from capsynth.progress import Progress
 from capsynth.shards import encode_image
@@ -63,6 +63,7 @@ def _render_class(
             (temporary / f"{class_id}_{index:06d}.png").write_bytes(data)
             digests.append(hashlib.sha256(data).hexdigest())
             progress.advance(1)
+        flush_folder(temporary)
         replace_folder(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
