@@ -75,7 +75,12 @@ class JobLog:
         """Return the checksums of what this process has put in place."""
         if self._facts["run"] is None:
             return {}
-        return {str(path): file_digest(path) for path in published()}
+        digests = {}
+        for path in published():
+            # Another copy of the job may take it away at any time.
+            with contextlib.suppress(OSError):
+                digests[str(path)] = file_digest(path)
+        return digests
 
     def _say(self, more: dict[str, Any]) -> None:
         if self._facts["run"] is None:
