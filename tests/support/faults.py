@@ -226,8 +226,8 @@ def _wait_for_none(folder: Path, patience_s: float) -> list[int]:
 
 def _clear(job: PlannedJob, folder: Path) -> None:
     """Do what Snakemake does at the end of a run (workflow/rules/common/recovery.smk)."""
-    results = folder / "results"
-    clear_leftovers([folder / name for name in job.outputs], results.glob("*/source/.cache"))
+    sources = [*folder.glob("results/*/source"), *folder.glob("results/*/source/.cache")]
+    clear_leftovers([folder / name for name in job.outputs], sources)
 
 
 def _differences(found: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
@@ -548,6 +548,11 @@ class Trials:
             if found.get(name, digest) != digest
         ]
         problems += self._run_again(folder, targets)
+        # A killed job that was done anew has lost its result of before. Where all that follows from
+        # it is up to date, Snakemake makes it again when it is asked for.
+        names = [name for job in self._whole.jobs for name in job.outputs]
+        if missing := [name for name in names if not (folder / name).exists()]:
+            problems += self._run_again(folder, missing)
         if left := _wait_for_none(folder, 60):
             problems.append(f"{len(left)} processes live on 60 s after the run has ended")
         found = digests(folder, "results")

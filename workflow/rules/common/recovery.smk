@@ -62,5 +62,6 @@ def end_recovery(succeeded):
     RUN_MARKER.unlink(missing_ok=True)
     if succeeded:
         files = {str(path) for job in workflow.dag.jobs for path in job.output}
-        own = [".arguments", ".code", "provenance", f"{DATASET}/source/.cache"]
+        source = f"{DATASET}/source"
+        own = [".arguments", ".code", "provenance", source, f"{source}/.cache"]
         clear_leftovers(map(Path, files), [Path("results") / name for name in own])
