@@ -10,7 +10,7 @@ import hashlib
 import io
 import tarfile
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -127,14 +127,8 @@ def _write_sample(tar: tarfile.TarFile, sample: Sample) -> ShardRecord:
         return record
     name = f"{record.key}.{record.extension}"
     offset = _add(tar, name, image)
-    stored = ShardRecord(
-        **{
-            **asdict(record),
-            "offset": offset,
-            "size": len(image),
-            "sha256": hashlib.sha256(image).hexdigest(),
-        }
-    )
+    digest = hashlib.sha256(image).hexdigest()
+    stored = replace(record, offset=offset, size=len(image), sha256=digest)
     about = {k: v for k, v in _row(stored).items() if k not in ("offset", "size")}
     _add(tar, f"{record.key}.json", dump_json(about).encode())
     _add(tar, f"{record.key}.cls", str(record.class_index).encode())
@@ -142,7 +136,7 @@ def _write_sample(tar: tarfile.TarFile, sample: Sample) -> ShardRecord:
 
 
 def _row(record: ShardRecord) -> dict[str, object]:
-    return {name: value for name, value in asdict(record).items() if value is not None}
+    return {name: value for name, value in vars(record).items() if value is not None}
 
 
 def check_records(path: Path, records: Sequence[ShardRecord]) -> None:
