@@ -8,6 +8,7 @@ manifest is JSON Lines, one record a sample in tar order, rejected samples inclu
 
 import hashlib
 import io
+import os
 import tarfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -227,8 +228,7 @@ class ShardReader:
             raise CapsynthError(f"{self.tar_path}: {record.key!r} has no image: {record.reason}")
         if self._file is None:
             self._file = self.tar_path.open("rb")
-        self._file.seek(record.offset)
-        data = self._file.read(record.size)
+        data = os.pread(self._file.fileno(), record.size, record.offset)
         if len(data) != record.size:
             raise CapsynthError(
                 f"{self.tar_path}: ends inside {record.key!r}; delete it and run again"
@@ -263,7 +263,10 @@ class ShardReader:
 def decode_image(data: bytes) -> Image.Image:
     """Decode an image to RGB."""
     with Image.open(io.BytesIO(data)) as image:
-        return image.convert("RGB")
+        if image.mode != "RGB":
+            return image.convert("RGB")
+        image.load()  # convert would copy it
+        return image
 
 
 def encode_image(image: Image.Image, extension: str) -> bytes:
