@@ -127,6 +127,13 @@ sweep-context-bias: $(RUN_STAMP) ## run nine training sets at three context bias
 	python workflow/scripts/warm.py serve -- \
 	  python workflow/scripts/run_sweep.py config/context-bias.yaml --cores $(CORES)
 
+# Its own options: make bench BENCH_ARGS="--only generation training --rounds 9"
+BENCH_ARGS ?=
+
+.PHONY: bench
+bench: $(RUN_STAMP) ## measure capsynth against other ways to do the same work (about an hour)
+	@$(WITH_TOOLS) export HF_HUB_OFFLINE=1; python -m benchmarks $(BENCH_ARGS)
+
 .PHONY: test
 test: $(DEV_STAMP) ## run the tests; PYTEST_ARGS="-m 'not slow'" runs the quick ones
 	@$(WITH_TOOLS) python -m pytest $(PYTEST_ARGS)

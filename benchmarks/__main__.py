@@ -1,4 +1,4 @@
-"""Measure capsynth against other ways to do the same work: python -m benchmarks."""
+"""Measure capsynth against other ways to do the same work: make bench."""
 
 import argparse
 import datetime
@@ -10,14 +10,23 @@ from benchmarks.harness import measure
 from benchmarks.history import add_to_history, write_table
 
 ROOT = Path(__file__).resolve().parents[1]
-# A module each, with ``benchmarks(work: Path) -> Iterator[Benchmark]``.
-TOPICS = ("metrics", "start_up", "workflow")
+# A module each, with ``benchmarks(work, config_file) -> Iterator[Benchmark]``.
+OF_MODELS = ("generation", "captioning", "reading", "training")
+# A module each, with ``benchmarks(work) -> Iterator[Benchmark]``.
+OTHERS = ("metrics", "start_up", "workflow")
+TOPICS = (*OF_MODELS, *OTHERS)
 
 
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="+", choices=TOPICS, default=TOPICS)
+    parser.add_argument(
+        "--configfile",
+        type=Path,
+        default=ROOT / "config.yaml",
+        help=f"names the models and settings of {', '.join(OF_MODELS)}",
+    )
     parser.add_argument("--rounds", type=int, default=5, help="measured rounds of every benchmark")
     parser.add_argument("--output-dir", type=Path, default=ROOT / "benchmarks" / "results")
     args = parser.parse_args()
@@ -25,7 +34,8 @@ def main() -> None:
     for topic in args.only:
         module = importlib.import_module(f"benchmarks.{topic}")
         with tempfile.TemporaryDirectory() as work:
-            for benchmark in module.benchmarks(Path(work)):
+            config = (args.configfile,) if topic in OF_MODELS else ()
+            for benchmark in module.benchmarks(Path(work), *config):
                 print(f"{benchmark.name}: {', '.join(benchmark.ways)}", flush=True)
                 add_to_history(args.output_dir, date, measure(benchmark, args.rounds))
     write_table(args.output_dir)

@@ -64,7 +64,7 @@ def write_table(folder: Path) -> None:
     lines = [
         "# Benchmarks",
         "",
-        "Made by `python -m benchmarks`; `history.csv` has all runs. Ways to do the same work run",
+        "Made by `make bench`; `history.csv` has all runs. Ways to do the same work run",
         "in turns; a time is the median of the rounds, with the shortest and the longest. The",
         "ratio is capsynth's rate over the other way's: the median over rounds, the lowest and the",
         "highest.",

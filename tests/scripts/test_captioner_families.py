@@ -515,7 +515,7 @@ def test_sampled_captions_are_an_images_own_and_survive_a_kill(
     ]
     assert len({(row["key"], row["raw"]) for row in whole}) > 10
     with monkeypatch.context() as patch:
-        patch.setattr(Captioner, "caption", stop_after(3, Captioner.caption))
+        patch.setattr(Captioner, "speak", stop_after(3, Captioner.speak))
         with pytest.raises(Stopped):
             caption(model(name), shard, tmp_path / "killed.jsonl", **SAMPLED)
     assert not (tmp_path / "killed.jsonl").exists()

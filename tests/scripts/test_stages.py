@@ -326,12 +326,12 @@ def test_captioning_that_was_stopped_ends_in_the_same_bytes(
     caption(tiny_captioner, shard, whole)
     kind = captioners.Captioner
     with monkeypatch.context() as patch:
-        patch.setattr(kind, "caption", stop_after(2, kind.caption))
+        patch.setattr(kind, "speak", stop_after(2, kind.speak))
         with pytest.raises(Stopped):
             caption(tiny_captioner, shard, resumed)
     assert not resumed.exists()
     with monkeypatch.context() as patch:
-        patch.setattr(kind, "caption", stop_after(1, kind.caption))  # one batch is left
+        patch.setattr(kind, "speak", stop_after(1, kind.speak))  # one batch is left
         caption(tiny_captioner, shard, resumed)
     assert resumed.read_bytes() == whole.read_bytes()
 

@@ -198,7 +198,7 @@ def test_bfloat16_trains_on_the_processor_and_saves_float32(tmp_path: Path, shar
 def test_what_is_saved_is_the_moving_average_of_the_weights(shards: Path) -> None:
     recipe = settings_from_json(Recipe, dump_json(complete_recipe({**SMALL, "ema_decay": 0.5})))
     learner = training.Learner(recipe, 3, 0, Processes(0, 1, torch.device("cpu")))
-    batch = (torch.arange(4 * 3 * 32 * 32).view(4, 3, 32, 32) % 251, torch.tensor([0, 1, 2, 0]), [])
+    batch = (torch.arange(4 * 3 * 32 * 32).view(4, 3, 32, 32) % 251, [0, 1, 2, 0], [])
     weights = []
     for step in range(3):
         learner.learn((batch[0].to(torch.uint8), *batch[1:]), 4, 0.1, step)
@@ -505,3 +505,29 @@ def test_predictions_of_several_shards_are_those_of_each(shards: Path, tmp_path:
         together.probabilities, np.concatenate([a.probabilities for a in alone]), atol=1e-6
     )
     assert together.target.tolist() == [0] * 3 + [1] * 3 + [2] * 3
+
+
+FULL_DISK = """
+import sys
+sys.path.insert(0, sys.argv.pop(1))
+import train_classifier
+from capsynth import training
+
+def no_space(*args):
+    raise OSError("no space left")
+
+training.save_state = no_space
+train_classifier.main(sys.argv[1:])
+"""
+
+
+def test_a_training_whose_state_cannot_be_saved_ends_though_workers_read_for_it(
+    tmp_path: Path, shards: Path, repository: Path
+) -> None:
+    # Workers ignore SIGTERM, and Python waits for them: left over, they would keep the job alive.
+    flags = command(shards, tmp_path / "a.safetensors", {**SMALL, "workers": 2})
+    scripts = str(repository / "workflow/scripts")
+    line = [sys.executable, "-c", FULL_DISK, scripts, *flags]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert "no space left" in done.stderr

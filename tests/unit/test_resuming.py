@@ -3,7 +3,8 @@
 import errno
 import os
 import signal
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from capsynth import resuming
 from capsynth.errors import Stopped, Superseded
+from capsynth.files import write_text
 from capsynth.progress import Progress
 from capsynth.resuming import (
     BATCH_LOG_VARIABLE,
@@ -259,3 +261,163 @@ def test_a_copy_where_there_are_no_links_is_flushed_before_it_counts(
     monkeypatch.setattr(resuming, "flush", lambda path: flushed.append(path.read_text()))
     work.publish(join(work))
     assert flushed == [ITEMS]
+
+
+# ---- batches that are prepared, made and written at once ----------------------------------------
+
+PATIENCE_S = 60
+
+
+class Factory:
+    """Makes batches of two letters, upper case; remembers what it did, and in which threads.
+
+    Each hook is called with the number of the batch before the work is done.
+    """
+
+    def __init__(self, work: PartialWork, **hooks: Callable[[int], object]) -> None:
+        self.work, self.hooks = work, hooks
+        self.prepared: list[int] = []
+        self.made: list[int] = []
+        self.written: list[int] = []
+        self.threads: dict[str, set[int]] = {"prepare": set(), "make": set(), "write": set()}
+
+    def prepare(self, batch: Sequence[str]) -> str:
+        number = ITEMS.index(batch[0]) // 2
+        self._begin("prepare", number)
+        self.prepared.append(number)
+        return "".join(batch)
+
+    def make(self, batch: Sequence[str], ready: str) -> str:
+        number = ITEMS.index(batch[0]) // 2
+        self._begin("make", number)
+        self.made.append(number)
+        return ready.upper()
+
+    def write(self, number: int, batch: Sequence[str], made: str) -> None:
+        self._begin("write", number)
+        write_text(self.work.path(number, ".txt"), made)
+        self.written.append(number)
+
+    def _begin(self, step: str, number: int) -> None:
+        self.threads[step].add(threading.get_ident())
+        self.hooks.get(step, id)(number)
+
+    def run(self) -> "Factory":
+        with Progress("test", len(ITEMS), "letter") as progress:
+            self.work.make_all(
+                ITEMS, 2, ".txt", progress, prepare=self.prepare, make=self.make, write=self.write
+            )
+        return self
+
+
+def test_batches_that_are_made_at_once_are_made_in_order_and_each_once(
+    output: Path, log: Path
+) -> None:
+    factory = Factory(PartialWork([output], "one")).run()
+    assert factory.prepared == factory.made == factory.written == [0, 1, 2, 3]
+    assert factory.threads["make"] == {threading.get_ident()}
+    events = [line.split("\t")[1::2] for line in log.read_text().splitlines()]
+    assert sorted(events) == sorted([str(n), e] for n in range(4) for e in ("begun", "finished"))
+    factory.work.publish(join(factory.work))
+    assert output.read_text() == ITEMS.upper()
+
+
+def test_a_batch_is_written_and_the_next_but_one_prepared_while_one_is_made(output: Path) -> None:
+    written, prepared = threading.Event(), threading.Event()
+
+    def wait(number: int) -> None:
+        # Batch 1 is made only when batch 0 is written and batch 2 prepared.
+        if number == 1:
+            assert written.wait(PATIENCE_S)
+            assert prepared.wait(PATIENCE_S)
+
+    factory = Factory(
+        PartialWork([output], "one"),
+        make=wait,
+        write=lambda number: written.set(),
+        prepare=lambda number: prepared.set() if number == 2 else None,
+    ).run()
+    assert factory.written == [0, 1, 2, 3]
+
+
+def test_never_more_than_one_batch_waits_to_be_written(output: Path) -> None:
+    begun = [threading.Event() for _ in range(5)]
+    begun[4].set()  # the last batch waits for no other
+    waiting = []
+
+    def make(number: int) -> None:
+        waiting.append(len(factory.made) - len(factory.written))
+        begun[number].set()
+
+    def write(number: int) -> None:
+        assert begun[number + 1].wait(PATIENCE_S)
+
+    factory = Factory(PartialWork([output], "one"), make=make, write=write)
+    factory.run()
+    assert waiting == [0, 1, 1, 1]
+
+
+def test_sigterm_while_one_batch_is_made_and_one_is_written_loses_neither(
+    output: Path, log: Path
+) -> None:
+    def terminate(number: int) -> None:
+        if number == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Stopped):
+        Factory(PartialWork([output], "one"), make=terminate).run()
+    assert log.read_text().count("begun") == log.read_text().count("finished") == 2
+    again = Factory(PartialWork([output], "one")).run()
+    assert again.prepared == again.made == [2, 3]
+
+
+def test_what_was_made_before_an_error_is_written(output: Path) -> None:
+    def fail(number: int) -> None:
+        if number == 2:
+            raise ValueError("no such image")
+
+    for step in ("prepare", "make"):
+        with pytest.raises(ValueError, match="no such image"):
+            Factory(PartialWork([output], step), **{step: fail}).run()
+        assert Factory(PartialWork([output], step)).run().made == [3, 2]
+
+
+def test_an_error_in_writing_ends_the_stage_and_the_batch_is_made_anew(output: Path) -> None:
+    def fill_the_disk(number: int) -> None:
+        if number == 1:
+            raise OSError(errno.ENOSPC, "no space left")
+
+    first = Factory(PartialWork([output], "one"), write=fill_the_disk)
+    with pytest.raises(OSError, match="no space left"):
+        first.run()
+    # Batch 2 was made meanwhile, and could not be handed over.
+    assert (first.made, first.written) == ([0, 1, 2], [0])
+    assert sorted(Factory(PartialWork([output], "one")).run().made) == [1, 2, 3]
+
+
+def test_two_copies_that_make_at_once_share_the_batches(output: Path, log: Path) -> None:
+    one, two = PartialWork([output], "one"), PartialWork([output], "one")
+    other = Factory(two)
+
+    def run_the_other(number: int) -> None:
+        if number == 1:
+            other.run()
+
+    first = Factory(one, make=run_the_other).run()
+    # The second copy ends with what the first had begun and not finished: it might be dead.
+    assert sorted({*first.made, *other.made}) == [0, 1, 2, 3]
+    assert first.made == [0, 1]
+    one.publish(join(one))
+    two.publish(not_again)
+    assert output.read_text() == ITEMS.upper()
+
+
+def test_a_superseded_copy_that_makes_at_once_stops(output: Path) -> None:
+    def supersede(number: int) -> None:
+        if number == 1:
+            PartialWork([output], "new")
+
+    old = Factory(PartialWork([output], "old"), make=supersede)
+    with pytest.raises(Superseded):
+        old.run()
+    assert old.made == [0, 1]

@@ -5,6 +5,7 @@ loaded, how images and a prompt become its inputs, and which tokens of its outpu
 Which family a model belongs to is read off its own ``config.json``.
 """
 
+import threading
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -14,10 +15,11 @@ from PIL import Image
 from capsynth.decoding import (
     Decoding,
     Utterance,
-    continue_text,
+    continue_tokens,
     end_tokens_of,
     filled_up,
     load_model,
+    utterances,
 )
 from capsynth.errors import CapsynthError
 from capsynth.names import check_name
@@ -99,6 +101,8 @@ class Captioner:
         import transformers
 
         self.settings = settings
+        # Tokenizers are not made for several threads.
+        self._at_tokenizer = threading.Lock()
         self.prompt = self.prompt_of(settings)
         kind = getattr(transformers, self.model_class)
         self.model = load_model(kind, settings.model, settings.revision, settings.dtype)
@@ -145,26 +149,39 @@ class Captioner:
     ) -> list[Utterance]:
         """Return one utterance an image.
 
-        A short batch is filled up with its last image: every batch has the same shape, so an
-        image's caption does not depend on how many others are left.
-
         Args:
             images: At most ``batch_size`` images, RGB.
             seeds: One an image, for sampling; what is said of an image depends on its own alone.
         """
         seeds = [0] * len(images) if seeds is None else seeds
-        size = self.settings.batch_size
-        inputs = self.inputs(filled_up(images, size))
-        said = continue_text(
+        return self.in_words(self.speak(self.prepare(images), seeds))
+
+    # The three parts of ``caption``: of different batches they may run in threads at once.
+
+    def prepare(self, images: Sequence[Image.Image]) -> Mapping[str, Any]:
+        """Return the model's inputs for a batch.
+
+        A short batch is filled up with its last image: every batch has the same shape, so an
+        image's caption does not depend on how many others are left.
+        """
+        with self._at_tokenizer:
+            return self.inputs(filled_up(images, self.settings.batch_size))
+
+    def speak(self, inputs: Mapping[str, Any], seeds: Sequence[int]) -> list[list[int]]:
+        """Return the tokens that the model says of prepared images, one row a seed."""
+        rows = continue_tokens(
             self.model,
-            self.tokenizer,
             {name: self._placed(tensor) for name, tensor in inputs.items()},
             self.settings.decoding,
-            seeds=filled_up(seeds, size),
+            seeds=filled_up(seeds, self.settings.batch_size),
             prompt_length=self.prompt_length(inputs),
-            end_tokens=self.end_tokens(),
         )
-        return said[: len(images)]
+        return rows[: len(seeds)]
+
+    def in_words(self, rows: Sequence[list[int]]) -> list[Utterance]:
+        """Return rows of tokens as text."""
+        with self._at_tokenizer:
+            return utterances(self.tokenizer, rows, self.end_tokens())
 
     def _placed(self, value: Any) -> Any:
         """Move a tensor to the model; images take its number format, tokens keep theirs."""

@@ -1,9 +1,10 @@
 """Captioning real images with an image-to-text model of transformers."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from capsynth.captioners import Captioner, CaptionerSettings, load_captioner
 from capsynth.captions import CaptionPolicy, CaptionRecord, assess, count_statuses
@@ -45,18 +46,36 @@ def caption_shard(
     mark = fingerprint(asdict(settings), model_mark)
     work = PartialWork([output], fingerprint(mark, file_digest(manifest), code_mark))
     captioner: Captioner | None = None
+
+    def prepare(batch: Sequence[Order]) -> Mapping[str, Any]:
+        nonlocal captioner
+        # The model is loaded only if something is left for it to do.
+        captioner = captioner or load_captioner(settings)
+        images = {record.key: reader.read_image(record) for record, _ in batch}
+        return captioner.prepare([images[record.key] for record, _ in batch])
+
+    def caption(batch: Sequence[Order], inputs: Mapping[str, Any]) -> list[list[int]]:
+        assert captioner is not None  # prepare has loaded it
+        return captioner.speak(inputs, [caption_seed(settings.seed, r.key, n) for r, n in batch])
+
+    def write(number: int, batch: Sequence[Order], rows: list[list[int]]) -> None:
+        assert captioner is not None
+        made = _records(settings, batch, captioner.in_words(rows), mark)
+        write_json_lines(work.path(number, ".jsonl"), map(vars, made))
+
     with (
         ShardReader(tar) as reader,
         Progress(f"caption {output.stem}", len(orders), "caption") as progress,
     ):
-        for number, batch in work.unfinished(orders, settings.batch_size, ".jsonl", progress):
-            # The model is loaded only if something is left for it to do.
-            captioner = captioner or load_captioner(settings)
-            images = {record.key: reader.read_image(record) for record, _ in batch}
-            seeds = [caption_seed(settings.seed, record.key, n) for record, n in batch]
-            said = captioner.caption([images[record.key] for record, _ in batch], seeds)
-            made = _records(settings, batch, said, mark)
-            write_json_lines(work.path(number, ".jsonl"), map(asdict, made))
+        work.make_all(
+            orders,
+            settings.batch_size,
+            ".jsonl",
+            progress,
+            prepare=prepare,
+            make=caption,
+            write=write,
+        )
     work.publish_lines(len(orders), settings.batch_size)
     rows = read_json_lines(output)
     log.info("%s: %d captions: %s", output, len(rows), count_statuses(rows) or "no image")

@@ -134,6 +134,19 @@ def continue_text(
         prompt_length: How many tokens at the head of each row are not the model's own.
         end_tokens: Tokens that end a text.
     """
+    said = continue_tokens(model, inputs, decoding, seeds=seeds, prompt_length=prompt_length)
+    return utterances(tokenizer, said, end_tokens)
+
+
+def continue_tokens(
+    model: Any,
+    inputs: Mapping[str, "Tensor"],
+    decoding: Decoding,
+    *,
+    seeds: Sequence[int],
+    prompt_length: int,
+) -> list[list[int]]:
+    """Let ``model`` speak and return the tokens that it said, as ``continue_text``."""
     import torch
 
     sampling: dict[str, Any] = {}
@@ -148,7 +161,14 @@ def continue_text(
             do_sample=False,
             **sampling,
         )
-    said = tokens[:, prompt_length:].tolist()
+    rows: list[list[int]] = tokens[:, prompt_length:].tolist()
+    return rows
+
+
+def utterances(
+    tokenizer: Any, said: Sequence[list[int]], end_tokens: Collection[int]
+) -> list[Utterance]:
+    """Return rows of tokens as text."""
     texts = tokenizer.batch_decode(said, skip_special_tokens=True)
     ended = [not set(end_tokens).isdisjoint(row) for row in said]
     return [Utterance(text, end) for text, end in zip(texts, ended, strict=True)]

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from capsynth.classifiers import load_classifier
-from capsynth.datasets.images import ShardedImages
+from capsynth.datasets.images import ShardedImages, collate
 from capsynth.devices import device
 from capsynth.errors import CapsynthError
 from capsynth.fingerprints import file_digest, fingerprint
@@ -79,11 +79,13 @@ def classify(
     place = torch.device(device())
     model.to(place).eval()
     keys: list[str] = []
-    targets, probabilities = [], []
+    targets: list[int] = []
+    probabilities = []
     loader = DataLoader(
         images,
         batch_size=batch_size,
         num_workers=workers,
+        collate_fn=collate,
         # The transform is a function inside a function: only forked workers have it.
         multiprocessing_context="fork" if workers else None,
     )
@@ -95,10 +97,10 @@ def classify(
                 if outputs is not None:
                     logits = logits[:, list(outputs)]
                 probabilities.append(logits.softmax(dim=1).cpu().numpy())
-            targets.append(target.numpy())
+            targets += target
             keys += key
             progress.advance(len(x))
-    return Answers(keys, np.concatenate(targets), np.concatenate(probabilities))
+    return Answers(keys, np.array(targets, dtype=np.int64), np.concatenate(probabilities))
 
 
 def evaluate_classifier(

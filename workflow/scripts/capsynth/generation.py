@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 # Of photographs, about.
 BYTES_PER_PIXEL = {"png": 2.0, "jpg": 0.5}
 
+# A prompt record, as it was read.
+Row = dict[str, Any]
+
 
 @dataclass(frozen=True)
 class Drawn:
@@ -150,24 +153,40 @@ def generate_shard(
         require_room(tar, 2 * pixels * BYTES_PER_PIXEL[extension])
     generator: DiffusersGenerator | None = None
     over: dict[str, int] = {}
-    with Progress(f"generate {tar.stem}", len(wanted), "image") as progress:
+
+    def prepare(batch: Sequence[Row]) -> None:
+        """Noise and embeddings are made with the images: there is nothing to read."""
+
+    def draw(batch: Sequence[Row], nothing: None) -> list[Drawn]:
+        nonlocal generator, over
+        # The model is loaded only if something is left for it to do.
+        if generator is None:
+            generator = DiffusersGenerator(settings)
+            over = _tokens_over(generator, wanted)
+        return draw_batch(
+            generator, [row["prompt"] for row in batch], [row["seed"] for row in batch]
+        )
+
+    def write(number: int, batch: Sequence[Row], drawn: Sequence[Drawn]) -> None:
         # The manifest of a batch is written after its tar.
-        for number, batch in work.unfinished(wanted, settings.batch_size, ".jsonl", progress):
-            # The model is loaded only if something is left for it to do.
-            if generator is None:
-                generator = DiffusersGenerator(settings)
-                over = _tokens_over(generator, wanted)
-            drawn = draw_batch(
-                generator, [row["prompt"] for row in batch], [row["seed"] for row in batch]
-            )
-            part = _part(work, number)
-            write_shard(*part, _samples(batch, drawn, over, extension, mark))
+        write_shard(*_part(work, number), _samples(batch, drawn, over, extension, mark))
+
+    with Progress(f"generate {tar.stem}", len(wanted), "image") as progress:
+        work.make_all(
+            wanted,
+            settings.batch_size,
+            ".jsonl",
+            progress,
+            prepare=prepare,
+            make=draw,
+            write=write,
+        )
     parts = [_part(work, number) for number, _ in batches(wanted, settings.batch_size)]
 
-    def write(tar: Path, manifest: Path) -> None:
+    def join(tar: Path, manifest: Path) -> None:
         write_shard(tar, manifest, _joined(rows, parts, mark))
 
-    work.publish(write)
+    work.publish(join)
     _log_totals(tar.stem, read_manifest(manifest))
 
 

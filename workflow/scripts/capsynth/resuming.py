@@ -18,6 +18,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,16 +27,18 @@ from capsynth.files import (
     flush,
     note_published,
     read_json,
-    read_json_lines,
     write_json,
-    write_json_lines,
     write_text,
 )
 from capsynth.fingerprints import file_digest
 from capsynth.progress import Progress
-from capsynth.stopping import deferred_stop
+from capsynth.stopping import StopFlag, deferred_stop
 
 Item = TypeVar("Item")
+Ready = TypeVar("Ready")
+Made = TypeVar("Made")
+# A batch and its number.
+Numbered = tuple[int, Sequence[Item]]
 
 # Beside an output: what its job keeps, a new one that is not whole, an old one that gives way.
 _LEFTOVER = re.compile(r"\.(?P<name>.+?)\.(partial|[^./]+\.(tmp|old))")
@@ -148,24 +151,100 @@ class PartialWork:
             Stopped: Between two batches, if SIGTERM came.
             Superseded: Between two batches, if another start has taken over.
         """
-        waiting = list(batches(items, size))
-        claimed: list[tuple[int, Sequence[Item]]] = []
         with deferred_stop() as stop:
-            # Batches that another copy has begun come last: it may have finished them by then.
-            for turn, mine in ((waiting, self._claim), (claimed, lambda number: True)):
-                for number, batch in turn:
-                    if self.path(number, suffix).exists() or self.is_finished():
-                        progress.skip(len(batch))
-                        continue
-                    stop.check()
-                    self.check_owner()
-                    if not mine(number):
-                        claimed.append((number, batch))
-                    else:
-                        self.note(number, "begun")
-                        yield number, batch
-                        self.note(number, "finished")
-                        progress.advance(len(batch))
+            for number, batch, _ in self._taken(items, size, suffix, progress, stop):
+                yield number, batch
+                self.note(number, "finished")
+                progress.advance(len(batch))
+
+    def make_all(
+        self,
+        items: Sequence[Item],
+        size: int,
+        suffix: str,
+        progress: Progress,
+        *,
+        prepare: Callable[[Sequence[Item]], Ready],
+        make: Callable[[Sequence[Item], Ready], Made],
+        write: Callable[[int, Sequence[Item], Made], object],
+    ) -> None:
+        """Make and write the batches that no start has finished.
+
+        While a batch is made, the one before it is written and the one after it is prepared, each
+        in a thread of its own; never more than one batch waits to be written. What is made was
+        claimed first, and is written whatever stops the stage meanwhile.
+
+        Args:
+            items: What the batches are made of.
+            size: How many are in a batch.
+            suffix: Of the file of a batch that is written last.
+            progress: Is told of batches finished before and now.
+            prepare: Reads what a batch is made from. The first batch is prepared in the calling
+                thread; another copy may take a batch that was prepared in vain.
+            make: Makes a batch, in the calling thread.
+            write: Writes a batch, given its number; the last file is the one of ``suffix``.
+
+        Raises:
+            Stopped: Between two batches, if SIGTERM came; all batches begun are written.
+            Superseded: Between two batches, if another start has taken over.
+        """
+
+        def finish(number: int, batch: Sequence[Item], made: Made) -> int:
+            write(number, batch, made)
+            self.note(number, "finished")
+            return len(batch)
+
+        writing: list[Future[int]] = []  # one at most
+        preparing: dict[int, Future[Ready]] = {}  # one at most
+
+        def settle() -> None:
+            """Wait until the batch before is written."""
+            if not writing:
+                return
+            try:
+                progress.advance(writing.pop().result())
+            except FileNotFoundError:
+                self.check_owner()  # the start that has taken over has cleared the folder away
+                raise
+
+        with (
+            deferred_stop() as stop,
+            ThreadPoolExecutor(1) as reader,
+            ThreadPoolExecutor(1) as writer,
+        ):
+            try:
+                for number, batch, following in self._taken(items, size, suffix, progress, stop):
+                    early = preparing.pop(number, None)
+                    ready = prepare(batch) if early is None else early.result()
+                    preparing.clear()
+                    if following is not None:
+                        preparing[following[0]] = reader.submit(prepare, following[1])
+                    made = make(batch, ready)
+                    settle()
+                    writing.append(writer.submit(finish, number, batch, made))
+            finally:
+                settle()  # also on the way out of an error: what was made is not made again
+
+    def _taken(
+        self, items: Sequence[Item], size: int, suffix: str, progress: Progress, stop: StopFlag
+    ) -> Iterator[tuple[int, Sequence[Item], Numbered[Item] | None]]:
+        """Yield the batches that this copy is to make, and with each the one that may be next."""
+        waiting = list(batches(items, size))
+        claimed: list[Numbered[Item]] = []
+        # Batches that another copy has begun come last: it may have finished them by then.
+        for turn, mine in ((waiting, self._claim), (claimed, lambda number: True)):
+            for place, (number, batch) in enumerate(turn):
+                if self.path(number, suffix).exists() or self.is_finished():
+                    progress.skip(len(batch))
+                    continue
+                stop.check()
+                self.check_owner()
+                if not mine(number):
+                    claimed.append((number, batch))
+                else:
+                    self.note(number, "begun")
+                    later = (b for b in turn[place + 1 :] if not self.path(b[0], suffix).exists())
+                    yield number, batch, next(later, None)
 
     def _claim(self, number: int) -> bool:
         """Return whether this copy is the first to begin a batch."""
@@ -214,7 +293,7 @@ class PartialWork:
         """
         parts = [self.path(number, ".jsonl") for number, _ in batches(range(count), size)]
         self.publish(
-            lambda path: write_json_lines(path, (row for p in parts for row in read_json_lines(p)))
+            lambda path: write_text(path, "".join(p.read_text(encoding="utf-8") for p in parts))
         )
 
     def is_finished(self) -> bool:

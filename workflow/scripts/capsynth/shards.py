@@ -8,9 +8,10 @@ manifest is JSON Lines, one record a sample in tar order, rejected samples inclu
 
 import hashlib
 import io
+import os
 import tarfile
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self, cast
@@ -131,14 +132,8 @@ def _write_sample(tar: tarfile.TarFile, sample: Sample) -> ShardRecord:
         return record
     name = f"{record.key}.{record.extension}"
     offset = _add(tar, name, image)
-    stored = ShardRecord(
-        **{
-            **asdict(record),
-            "offset": offset,
-            "size": len(image),
-            "sha256": hashlib.sha256(image).hexdigest(),
-        }
-    )
+    digest = hashlib.sha256(image).hexdigest()
+    stored = replace(record, offset=offset, size=len(image), sha256=digest)
     about = {k: v for k, v in _row(stored).items() if k not in ("offset", "size")}
     _add(tar, f"{record.key}.json", dump_json(about).encode())
     _add(tar, f"{record.key}.cls", str(record.class_index).encode())
@@ -146,7 +141,7 @@ def _write_sample(tar: tarfile.TarFile, sample: Sample) -> ShardRecord:
 
 
 def _row(record: ShardRecord) -> dict[str, object]:
-    return {name: value for name, value in asdict(record).items() if value is not None}
+    return {name: value for name, value in vars(record).items() if value is not None}
 
 
 def check_records(path: Path, records: Sequence[ShardRecord]) -> None:
@@ -277,8 +272,7 @@ class ShardReader:
             raise CapsynthError(f"{self.tar_path}: {record.key!r} has no image: {record.reason}")
         if self._file is None:
             self._file = self.tar_path.open("rb")
-        self._file.seek(record.offset)
-        data = self._file.read(record.size)
+        data = os.pread(self._file.fileno(), record.size, record.offset)
         if len(data) != record.size:
             raise CapsynthError(
                 f"{self.tar_path}: ends inside {record.key!r}; delete it and run again"
@@ -313,7 +307,10 @@ class ShardReader:
 def decode_image(data: bytes) -> Image.Image:
     """Decode an image to RGB."""
     with Image.open(io.BytesIO(data)) as image:
-        return image.convert("RGB")
+        if image.mode != "RGB":
+            return image.convert("RGB")
+        image.load()  # convert would copy it
+        return image
 
 
 def encode_image(image: Image.Image, extension: str) -> bytes:

@@ -5,7 +5,7 @@ import itertools
 import logging
 import math
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Sampler, default_collate
+from torch.utils.data import DataLoader, Sampler
 
 from capsynth.classifiers import (
     ClassifierCard,
@@ -21,7 +21,7 @@ from capsynth.classifiers import (
     has_fixed_size,
     save_classifier,
 )
-from capsynth.datasets.images import ShardedImages
+from capsynth.datasets.images import Batch, Sample, ShardedImages, collate
 from capsynth.distributed import Processes, joined
 from capsynth.errors import CapsynthError, Stopped
 from capsynth.files import require_room, write_json
@@ -196,9 +196,7 @@ class Learner:
             self._ema.module.load_state_dict(groups["ema"])
         self._scaler.load_state_dict(value["scaler"])
 
-    def learn(
-        self, batch: tuple[Tensor, Tensor, list[str]] | None, size: int, rate: float, step: int
-    ) -> Tensor:
+    def learn(self, batch: Batch | None, size: int, rate: float, step: int) -> Tensor:
         """Make one step.
 
         Everything random in it follows from the training seed, the step and the process.
@@ -239,11 +237,11 @@ class Learner:
             self._ema.update(self.model, step + 1)
         return mean.detach().double() * images
 
-    def _loss(self, x: Tensor, target: Tensor, rng: np.random.Generator) -> Tensor:
+    def _loss(self, x: Tensor, targets: Sequence[int], rng: np.random.Generator) -> Tensor:
         """Return the mean loss of a batch."""
         recipe, device = self._recipe, self._processes.device
         pixels = normalise(x.to(device, non_blocking=True), self._mean, self._std)
-        target = target.to(device, non_blocking=True)
+        target = torch.tensor(targets, device=device)
         mixed = recipe.mixup > 0 or recipe.cutmix > 0
         # One image has no statistics of its own to speak of, and at 1 x 1 positions none at all.
         self._set_training(True, norms=len(x) > 1)
@@ -290,9 +288,9 @@ class Learner:
                 norm.train(norms)
 
 
-def _collate(samples: list[tuple[Tensor, int, str]]) -> tuple[Tensor, Tensor, list[str]] | None:
+def _collate(samples: list[Sample]) -> Batch | None:
     """Return a batch, or None of no samples."""
-    return default_collate(samples) if samples else None
+    return collate(samples) if samples else None
 
 
 def _check_recipe(recipe: Recipe, processes: Processes) -> None:
@@ -365,7 +363,11 @@ def _train(
 
     transform = training_transform(recipe)
     images = ShardedImages(
-        [(s.tar, s.manifest, s.fraction) for s in shards], transform, seed, in_half
+        [(s.tar, s.manifest, s.fraction) for s in shards],
+        transform,
+        seed,
+        in_half,
+        again=recipe.epochs > 1 or recipe.steps is not None,
     )
     steps = total_steps(recipe, math.ceil(images.available / recipe.batch_size))
     data_mark = files_digest([s.manifest for s in shards])
@@ -464,7 +466,8 @@ def _fit(
                 work.note(start, "begun")
             # The other processes have loaded the state before the first one writes a new one.
             processes.wait()
-            loader = _load_steps(images, recipe, seed, range(start, steps), processes)
+            loader = load_steps(images, recipe, seed, range(start, steps), processes)
+            stack.enter_context(contextlib.closing(loader))
             overtaken = False
             for step, batch in zip(itertools.count(start), loader, strict=False):
                 number = step % steps_per_epoch
@@ -508,6 +511,7 @@ def _fit(
                     raise Stopped(f"{done} of {steps} steps are saved")
                 if overtaken:
                     break  # go on from where the other copy is
+            loader.close()
             if not overtaken:
                 return epochs
 
@@ -522,15 +526,23 @@ def _saved_step(work: PartialWork, steps: int) -> int:
         return steps if work.is_finished() else 0
 
 
-def _load_steps(
+def load_steps(
     images: ShardedImages, recipe: Recipe, seed: int, steps: range, processes: Processes
-) -> DataLoader[Any]:
-    """Return the loader of this process's images, a batch a step."""
-    return DataLoader(
+) -> Generator[Batch | None, None, None]:
+    """Yield this process's images, a batch a step; None where it has none.
+
+    To be closed: a worker that is left over would keep the process from ending.
+    """
+    batches = StepBatches(
+        len(images), recipe.batch_size, seed, steps, processes.rank, processes.count
+    )
+    if not recipe.workers and processes.device.type != "cuda":
+        for batch in batches:
+            yield _collate([images[place] for place in batch])
+        return
+    yield from DataLoader(
         images,
-        batch_sampler=StepBatches(
-            len(images), recipe.batch_size, seed, steps, processes.rank, processes.count
-        ),
+        batch_sampler=batches,
         num_workers=recipe.workers,
         collate_fn=_collate,
         pin_memory=processes.device.type == "cuda",

@@ -6,18 +6,34 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 from capsynth.errors import CapsynthError
 from capsynth.seeding import derive_seed
 from capsynth.shards import ShardReader, ShardRecord, read_manifest, take_fraction, usable
 from capsynth.transforms import Transform
 
-# Decoded images are kept, in each process that reads, for as long as they fit into this many bytes.
+# Of images that are read again, those that fit into this many bytes stay decoded, in each process.
 CACHE_BYTES = 256 * 2**20
 
+# An image, as a data set gives it, and a batch of them: pixels, class index and key.
+Sample = tuple[torch.Tensor, int, str]
+Batch = tuple[torch.Tensor, list[int], list[str]]
 
-class ShardedImages(Dataset[tuple[torch.Tensor, int, str]]):
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Return a batch: its pixels have the shape (n, 3, height, width).
+
+    They lie in memory pixel by pixel (``channels_last``), as images are decoded. Class indices are
+    no tensor: a worker would need a second piece of shared memory for it.
+    """
+    # Stacks in shared memory, in a worker.
+    pixels = default_collate([pixels.permute(1, 2, 0) for pixels, _, _ in samples])
+    targets, keys = [target for _, target, _ in samples], [key for _, _, key in samples]
+    return pixels.permute(0, 3, 1, 2), targets, keys
+
+
+class ShardedImages(Dataset[Sample]):
     """The usable images of several shards: ``(transformed pixels, class index, key)``.
 
     The order is that of the shards and of their manifests. Every image is read by its offset, so a
@@ -33,6 +49,7 @@ class ShardedImages(Dataset[tuple[torch.Tensor, int, str]]):
         transform: Transform,
         seed: int | None = None,
         keep: Callable[[ShardRecord], bool] | None = None,
+        again: bool = False,
     ) -> None:
         """Open shards.
 
@@ -41,6 +58,7 @@ class ShardedImages(Dataset[tuple[torch.Tensor, int, str]]):
             transform: Maps a PIL image, and a generator for what is random, to uint8 pixels.
             seed: Seed of the transform's randomness; None for a transform without any.
             keep: Which images are used, of those that the fractions leave; None for all.
+            again: Whether images are read more than once.
 
         Raises:
             CapsynthError: If no usable image is left.
@@ -62,12 +80,12 @@ class ShardedImages(Dataset[tuple[torch.Tensor, int, str]]):
         self._transform = transform
         self._seed = seed
         self._cache: dict[int, Image.Image] = {}
-        self._cached_bytes = 0
+        self._cache_room = CACHE_BYTES if again else 0
 
     def __len__(self) -> int:
         return len(self._items)
 
-    def __getitem__(self, place: int | tuple[int, int]) -> tuple[torch.Tensor, int, str]:
+    def __getitem__(self, place: int | tuple[int, int]) -> Sample:
         """Return the image at a position, or at (epoch, position) where randomness is wanted."""
         epoch, i = place if isinstance(place, tuple) else (0, place)
         record = self._items[i][1]
@@ -83,7 +101,7 @@ class ShardedImages(Dataset[tuple[torch.Tensor, int, str]]):
             number, record = self._items[i]
             image = self._readers[number].read_image(record)
             size = 3 * image.width * image.height
-            if self._cached_bytes + size <= CACHE_BYTES:
+            if size <= self._cache_room:
                 self._cache[i] = image
-                self._cached_bytes += size
+                self._cache_room -= size
         return image
