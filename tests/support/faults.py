@@ -312,8 +312,10 @@ class Trials:
 
     def _try(self, lane: int, number: int, stage: str, kind: str) -> Outcome:
         rng = random.Random(f"{self._seed} {kind} {number}")
-        folder = self._place / f"lane{lane}" / f"trial{number}"
-        state = self._place / f"lane{lane}" / f"trial{number}.state"
+        # The folder of a trial with problems stays, to be looked at.
+        name = f"{kind.replace(' ', '-')}-{number}"
+        folder = self._place / f"lane{lane}" / name
+        state = self._place / f"lane{lane}" / f"{name}.state"
         try:
             if stage == "run":
                 outcome = self._try_run(folder, state, number, kind, rng)
