@@ -1,5 +1,6 @@
-"""The scheduler takes as many passes as jobs end, not as many as there are jobs times seconds."""
+"""What planning and scheduling cost: no more passes than jobs end, no text that nobody sees."""
 
+import re
 import sys
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 # Counts the passes that the scheduler asks for by a timer.
 COUNTED = """\
+import re
 import sys
 from snakemake.cli import main
 from snakemake.scheduling.job_scheduler import JobScheduler
@@ -37,3 +39,16 @@ def test_no_timer_calls_the_scheduler_unless_a_limit_was_asked_for(
     )
     assert done.returncode == 0, done.stderr
     assert ("asked for 0 passes" not in done.stdout) == asks
+
+
+@pytest.mark.slow
+def test_a_quiet_dry_run_counts_jobs_and_a_loud_one_tells_of_each(experiment: Any) -> None:
+    (experiment.folder / "results/scores.csv").unlink()
+    loud = experiment.snakemake("-n", "results/scores.csv")
+    quiet = experiment.snakemake("-n", "--quiet", "rules", "results/scores.csv")
+    assert (loud.returncode, quiet.returncode) == (0, 0), quiet.stderr
+    said, counted = loud.stdout + loud.stderr, quiet.stdout + quiet.stderr
+    assert "rule collect_scores:" in said
+    assert "output: results/scores.csv" in said
+    assert "rule collect_scores:" not in counted
+    assert re.search(r"^collect_scores +1$", counted, flags=re.MULTILINE)
