@@ -45,7 +45,7 @@ def test_no_timer_calls_the_scheduler_unless_a_limit_was_asked_for(
 def test_a_quiet_dry_run_counts_jobs_and_a_loud_one_tells_of_each(experiment: Any) -> None:
     (experiment.folder / "results/scores.csv").unlink()
     loud = experiment.snakemake("-n", "results/scores.csv")
-    quiet = experiment.snakemake("-n", "--quiet", "rules", "results/scores.csv")
+    quiet = experiment.snakemake("results/scores.csv", "-n", "--quiet", "rules")
     assert (loud.returncode, quiet.returncode) == (0, 0), quiet.stderr
     said, counted = loud.stdout + loud.stderr, quiet.stdout + quiet.stderr
     assert "rule collect_scores:" in said
