@@ -18,9 +18,9 @@ def keep_signatures():
     the function each time, which is a sixth of the time.
     """
     functions = [Resource("any", 1).evaluate.__func__]
-    for rule in workflow.rules:
-        resources = (getattr(value, "_evaluator", value) for value in rule.resources.values())
-        functions += filter(inspect.isfunction, (*rule._input, *rule._params, *resources))
+    for known in workflow.rules:
+        resources = (getattr(value, "_evaluator", value) for value in known.resources.values())
+        functions += filter(inspect.isfunction, (*known._input, *known._params, *resources))
     for function in functions:
         function._overwrite_params = inspect.signature(function).parameters
 
