@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -148,6 +149,35 @@ def test_a_resumed_training_makes_only_the_steps_that_were_not_saved(
     train_and_kill(1, shards, checkpoint, epochs=2, **values)  # step 9 of 10, the first one left
     train(shards, checkpoint, epochs=2, **values)
     assert read_json(checkpoint.with_suffix(".json"))["steps"] == 10
+
+
+def test_a_slower_copy_goes_on_from_the_newest_state_and_does_not_put_its_own_over_it(
+    tmp_path: Path, shards: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {"batch_size": 2, "save_steps": 1, "epochs": 1}  # 5 steps
+    whole = train(shards, tmp_path / "whole.safetensors", **values)
+    train_and_kill(4, shards, tmp_path / "fast.safetensors", **values)
+    (ahead,) = (tmp_path / ".fast.safetensors.partial").glob("*/000004.safetensors")
+    slow = tmp_path / "slow.safetensors"
+    learn, save, made = training.Learner.learn, training.save_state, []
+
+    def noted(learner: training.Learner, *args: Any) -> torch.Tensor:
+        made.append(args[-1])
+        return learn(learner, *args)
+
+    def overtaken(path: Path, *args: Any) -> None:
+        if (
+            path.name == "000002.safetensors"
+        ):  # just when the slower copy has looked for a newer one
+            shutil.copy(ahead, path.with_name(ahead.name))
+        save(path, *args)
+
+    monkeypatch.setattr(training.Learner, "learn", noted)
+    monkeypatch.setattr(training, "save_state", overtaken)
+    train(shards, slow, **values)
+    assert made == [0, 1, 4]
+    for suffix in (".safetensors", ".json"):
+        assert slow.with_suffix(suffix).read_bytes() == whole.with_suffix(suffix).read_bytes()
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
 
 from capsynth.errors import CapsynthError
 from capsynth.fetching.locks import read_stamp
 from capsynth.files import dump_json, flush_folder, read_json_lines
 from capsynth.fingerprints import file_digest
+from capsynth.parquet import write_parquet
 from capsynth.seeding import derive_seed
 from capsynth.shards import OK, ShardReader, ShardRecord, read_manifest, usable
 from capsynth.source_images import is_bare
@@ -288,7 +288,7 @@ def _write_manifest(
         "tar": pa.array([tar_of.get(r.key) for r in records], pa.string()),
         "generator_settings": pa.array([generator] * len(records), pa.string()),
     }
-    pq.write_table(pa.table(columns), path, compression="zstd")
+    write_parquet(path, pa.table(columns))
 
 
 def _write_sums(folder: Path) -> None:

@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 
 from capsynth.errors import CapsynthError
 from capsynth.extractors import ExtractorSettings, load_extractor
-from capsynth.files import atomic_path, dump_json
+from capsynth.files import dump_json
 from capsynth.fingerprints import fingerprint
+from capsynth.parquet import write_parquet
 from capsynth.progress import Progress
 from capsynth.shards import ShardReader, ShardRecord, read_manifest, usable
 
@@ -128,8 +129,7 @@ def write_features(
             "feature": pa.FixedSizeListArray.from_arrays(flat, values.shape[1]),
         }
     ).replace_schema_metadata({METADATA_KEY: dump_json({"space": space}).encode()})
-    with atomic_path(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+    write_parquet(path, table)
 
 
 def read_features(paths: Sequence[Path]) -> Features:

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from capsynth.errors import CapsynthError
-from capsynth.files import atomic_path, dump_json
+from capsynth.files import dump_json
+from capsynth.parquet import write_parquet
 
 METADATA_KEY = b"capsynth"
 
@@ -138,8 +139,7 @@ def write_predictions(
             ),
         }
     ).replace_schema_metadata({METADATA_KEY: dump_json(about).encode()})
-    with atomic_path(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+    write_parquet(path, table)
 
 
 def read_predictions(path: Path) -> Predictions:

@@ -136,6 +136,10 @@ class PartialWork:
         """Return the path of a batch's file; the file exists when the batch is complete."""
         return self.folder / f"{number:06d}{suffix}"
 
+    def numbers(self, suffix: str) -> list[int]:
+        """Return the numbers of the files of this suffix that are complete, in order."""
+        return sorted(int(path.stem) for path in self.folder.glob(f"[0-9]*{suffix}"))
+
     def unfinished(
         self, items: Sequence[Item], size: int, suffix: str, progress: Progress
     ) -> Iterator[tuple[int, Sequence[Item]]]:

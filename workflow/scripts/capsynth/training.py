@@ -39,7 +39,6 @@ from capsynth.training_state import (
     load_optimizer_scalars,
     load_optimizer_tensors,
     load_state,
-    load_value,
     optimizer_scalars,
     optimizer_tensors,
     save_state,
@@ -50,6 +49,9 @@ log = logging.getLogger(__name__)
 
 # After so many steps several processes ask one another whether one of them is to stop.
 AGREE_STEPS = 10
+# The state after step 12 is 000012.safetensors: the newest one counts, however late a slower copy
+# of the training saves its own.
+STATE = ".safetensors"
 
 
 @dataclass(frozen=True)
@@ -435,7 +437,6 @@ def _fit(
         Stopped: After a step, if SIGTERM came; all is saved.
         Superseded: After an epoch, if another start has taken over.
     """
-    state_path = work.path(0, ".safetensors")
     steps_per_epoch = math.ceil(len(images) / recipe.batch_size)
     # Several processes would have to agree on it.
     watches_others = processes.count == 1
@@ -453,8 +454,11 @@ def _fit(
                 return []  # another copy has written the outputs
             start, epochs, seen = 0, [], 0
             total.zero_()
-            with contextlib.suppress(FileNotFoundError):  # no state yet
-                groups, value = load_state(state_path)
+            saved = _saved_step(work, steps)
+            with contextlib.suppress(
+                FileNotFoundError
+            ):  # none yet, or another copy has a newer one
+                groups, value = load_state(work.path(saved, STATE))
                 learner.load(groups, value)
                 start, epochs, seen = value["step"], value["epochs"], value["seen"]
                 if processes.first:
@@ -501,7 +505,10 @@ def _fit(
                     work.check_owner()
                     groups, value = learner.state()
                     value |= {"step": done, "epochs": epochs, "seen": seen, "loss": loss}
-                    save_state(state_path, groups, value)
+                    save_state(work.path(done, STATE), groups, value)
+                    for number in work.numbers(STATE):
+                        if number < done:
+                            work.path(number, STATE).unlink(missing_ok=True)
                     work.note(start, "finished")
                     start = done
                     overtaken = watches_others and _saved_step(work, steps) > done
@@ -518,12 +525,9 @@ def _fit(
 
 def _saved_step(work: PartialWork, steps: int) -> int:
     """Return how many steps any copy of this training has saved."""
-    if work.is_finished():
-        return steps
-    try:
-        return int(load_value(work.path(0, ".safetensors"))["step"])
-    except FileNotFoundError:
-        return steps if work.is_finished() else 0
+    saved = max(work.numbers(STATE), default=0)
+    # Asked last: who finishes deletes the states.
+    return steps if work.is_finished() else saved
 
 
 def load_steps(

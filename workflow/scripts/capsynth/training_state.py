@@ -41,12 +41,6 @@ def load_state(path: Path) -> tuple[dict[str, dict[str, Tensor]], Any]:
     return groups, value
 
 
-def load_value(path: Path) -> Any:
-    """Read the JSON value alone of what ``save_state`` wrote."""
-    with safe_open(path, framework="pt") as file:
-        return json.loads(file.metadata()["value"])
-
-
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Return an optimizer's state as named tensors: that of each parameter, and of each group.
 
