@@ -6,9 +6,12 @@ prompt files, and so is the noise: all ways draw the same images.
 
 import functools
 import inspect
+import os
 import shutil
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -32,6 +35,7 @@ from capsynth.resuming import batches
 CLASSES = 3
 # Whole batches a shard: the images that a last short batch is filled up with are not counted.
 BATCHES = 2
+ONE_BY_ONE = "one prompt at a time"
 
 
 @dataclass(frozen=True)
@@ -151,20 +155,24 @@ def _rows(files: Sequence[Path]) -> list[dict[str, Any]]:
 
 
 def benchmarks(work: Path, config_file: Path) -> Iterator[Benchmark]:
-    """Yield the benchmark of generation."""
-    use_threads(1)
+    """Yield the benchmarks of generation: on one thread, then on all cores."""
     experiment: Experiment = read_experiment(config_file)
     settings = experiment.generator
-    shards = draw_shards(experiment, work, CLASSES, BATCHES * settings.batch_size)
+    cores = len(os.sched_getaffinity(0))
+    use_threads(1)
+    classes = CLASSES if torch.cuda.is_available() else max(CLASSES, 2 * cores)
+    shards = draw_shards(experiment, work, classes, BATCHES * settings.batch_size)
     files = prompt_shards(experiment, shards, work)
     generator = DiffusersGenerator(settings)
     pipeline = generator._pipeline
     if not hasattr(pipeline, "unet"):
         raise ValueError(f"{settings.model} has no unet: the bare loop is Stable Diffusion's")
-    ready = prepare_batches(pipeline, settings, files)
+    some = files[:CLASSES]
+    ready = prepare_batches(pipeline, settings, some)
     drawn, saved = work / "drawn", work / "saved"
 
-    def prepare() -> None:
+    def prepare(threads: int) -> None:
+        use_threads(threads)
         for folder in (drawn, saved):
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -175,10 +183,43 @@ def benchmarks(work: Path, config_file: Path) -> Iterator[Benchmark]:
         f"generation, {experiment.name}",
         "images",
         {
-            "stage": functools.partial(stage, generator, files, drawn),
-            "one prompt at a time": functools.partial(one_by_one, pipeline, settings, files, saved),
+            "stage": functools.partial(stage, generator, some, drawn),
+            ONE_BY_ONE: functools.partial(one_by_one, pipeline, settings, some, saved),
             "denoising and decoding alone": limit,
         },
-        bounds={"one prompt at a time": 3.0, "denoising and decoding alone": 0.90},
-        prepare=prepare,
+        bounds={ONE_BY_ONE: 3.0, "denoising and decoding alone": 0.90},
+        prepare=functools.partial(prepare, 1),
     )
+    if torch.cuda.is_available():
+        return  # one job has the GPU
+    with ProcessPoolExecutor(
+        cores, get_context("spawn"), initializer=_load, initargs=(settings,)
+    ) as jobs:
+
+        def a_job_a_core() -> float:
+            parts = [[prompts] for prompts in files]
+            return sum(jobs.map(_stage_of_job, parts, [drawn] * len(parts)))
+
+        yield Benchmark(
+            f"generation on {cores} cores, {experiment.name}",
+            "images",
+            {
+                "stage, a job a core": a_job_a_core,
+                ONE_BY_ONE: functools.partial(one_by_one, pipeline, settings, files, saved),
+            },
+            bounds={ONE_BY_ONE: 3.0},
+            prepare=functools.partial(prepare, cores),
+        )
+
+
+_of_job: dict[str, DiffusersGenerator] = {}
+
+
+def _load(settings: GeneratorSettings) -> None:
+    """Load the model in a process that stands for a job."""
+    use_threads(1)
+    _of_job["generator"] = DiffusersGenerator(settings)
+
+
+def _stage_of_job(files: Sequence[Path], folder: Path) -> float:
+    return stage(_of_job["generator"], files, folder)

@@ -1,5 +1,6 @@
 """Evaluating a classifier: one row of probabilities an image."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import DataLoader
 
 from capsynth.classifiers import load_classifier
-from capsynth.datasets.images import ShardedImages, collate
+from capsynth.datasets.batches import load_batches
+from capsynth.datasets.images import ShardedImages
 from capsynth.devices import device
 from capsynth.errors import CapsynthError
 from capsynth.fingerprints import file_digest, fingerprint
@@ -81,16 +82,13 @@ def classify(
     keys: list[str] = []
     targets: list[int] = []
     probabilities = []
-    loader = DataLoader(
-        images,
-        batch_size=batch_size,
-        num_workers=workers,
-        collate_fn=collate,
-        # The transform is a function inside a function: only forked workers have it.
-        multiprocessing_context="fork" if workers else None,
-    )
-    with Progress(title, len(images), "image") as progress:
-        for x, target, key in loader:
+    starts = range(0, len(images), batch_size)
+    batches = [range(start, min(start + batch_size, len(images))) for start in starts]
+    loader = load_batches(images, batches, batch_size, workers)
+    with contextlib.closing(loader), Progress(title, len(images), "image") as progress:
+        for batch in loader:
+            assert batch is not None  # none is empty
+            x, target, key = batch
             pixels = normalise(x.to(place), preprocessing.mean, preprocessing.std)
             with torch.inference_mode():
                 logits = model(pixels).float()

@@ -4,7 +4,6 @@ import contextlib
 import itertools
 import logging
 import math
-import signal
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Sampler
 
 from capsynth.classifiers import (
     ClassifierCard,
@@ -21,7 +20,8 @@ from capsynth.classifiers import (
     has_fixed_size,
     save_classifier,
 )
-from capsynth.datasets.images import Batch, Sample, ShardedImages, collate
+from capsynth.datasets.batches import Batch, load_batches
+from capsynth.datasets.images import ShardedImages
 from capsynth.distributed import Processes, joined
 from capsynth.errors import CapsynthError, Stopped
 from capsynth.files import require_room, write_json
@@ -290,11 +290,6 @@ class Learner:
                 norm.train(norms)
 
 
-def _collate(samples: list[Sample]) -> Batch | None:
-    """Return a batch, or None of no samples."""
-    return collate(samples) if samples else None
-
-
 def _check_recipe(recipe: Recipe, processes: Processes) -> None:
     """Raise CapsynthError if this machine, or the model, cannot do what ``recipe`` asks for."""
     if recipe.gpus != processes.count:
@@ -533,29 +528,10 @@ def _saved_step(work: PartialWork, steps: int) -> int:
 def load_steps(
     images: ShardedImages, recipe: Recipe, seed: int, steps: range, processes: Processes
 ) -> Generator[Batch | None, None, None]:
-    """Yield this process's images, a batch a step; None where it has none.
-
-    To be closed: a worker that is left over would keep the process from ending.
-    """
+    """Return this process's images, a batch a step; None where it has none: ``load_batches``."""
     batches = StepBatches(
         len(images), recipe.batch_size, seed, steps, processes.rank, processes.count
     )
-    if not recipe.workers and processes.device.type != "cuda":
-        for batch in batches:
-            yield _collate([images[place] for place in batch])
-        return
-    yield from DataLoader(
-        images,
-        batch_sampler=batches,
-        num_workers=recipe.workers,
-        collate_fn=_collate,
-        pin_memory=processes.device.type == "cuda",
-        worker_init_fn=_ignore_sigterm,
-        # The transform is a function inside a function: only forked workers have it.
-        multiprocessing_context="fork" if recipe.workers else None,
-    )
-
-
-def _ignore_sigterm(worker: int) -> None:
-    """Let the process that trains decide when to stop: SLURM's SIGTERM goes to all processes."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    size = math.ceil(recipe.batch_size / processes.count)
+    on_gpu = processes.device.type == "cuda"
+    return load_batches(images, batches, size, recipe.workers, pin_memory=on_gpu)

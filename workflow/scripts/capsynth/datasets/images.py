@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset
 
 from capsynth.errors import CapsynthError
 from capsynth.seeding import derive_seed
@@ -16,21 +16,8 @@ from capsynth.transforms import Transform
 # Of images that are read again, those that fit into this many bytes stay decoded, in each process.
 CACHE_BYTES = 256 * 2**20
 
-# An image, as a data set gives it, and a batch of them: pixels, class index and key.
+# An image, as a data set gives it: pixels, class index and key.
 Sample = tuple[torch.Tensor, int, str]
-Batch = tuple[torch.Tensor, list[int], list[str]]
-
-
-def collate(samples: Sequence[Sample]) -> Batch:
-    """Return a batch: its pixels have the shape (n, 3, height, width).
-
-    They lie in memory pixel by pixel (``channels_last``), as images are decoded. Class indices are
-    no tensor: a worker would need a second piece of shared memory for it.
-    """
-    # Stacks in shared memory, in a worker.
-    pixels = default_collate([pixels.permute(1, 2, 0) for pixels, _, _ in samples])
-    targets, keys = [target for _, target, _ in samples], [key for _, _, key in samples]
-    return pixels.permute(0, 3, 1, 2), targets, keys
 
 
 class ShardedImages(Dataset[Sample]):

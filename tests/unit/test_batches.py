@@ -1,0 +1,78 @@
+"""Batches that workers read are those that one process reads, for as long as they are in use."""
+
+import multiprocessing
+import random
+import time
+from collections.abc import Sequence
+from typing import cast
+
+import pytest
+import torch
+
+from capsynth.datasets import batches
+from capsynth.datasets.batches import AHEAD, load_batches
+from capsynth.datasets.images import Sample, ShardedImages
+
+SIDE, IMAGES, SIZE = 6, 29, 4
+
+
+class Noise:
+    """Images that are noise of their place."""
+
+    def __getitem__(self, place: tuple[int, int]) -> Sample:
+        rng = random.Random(str(place))
+        values = [rng.randrange(256) for _ in range(3 * SIDE * (SIDE + 2))]
+        pixels = torch.tensor(values, dtype=torch.uint8).view(SIDE, SIDE + 2, 3)
+        return pixels.permute(2, 0, 1), sum(place), f"key{place}"
+
+
+IMAGES_OF_NOISE = cast(ShardedImages, Noise())
+
+
+def places(epochs: int = 3) -> list[list[tuple[int, int]]]:
+    """Return the places of the batches: the last one of an epoch is short, one is empty."""
+    starts = range(0, IMAGES, SIZE)
+    found = [
+        [(epoch, i) for i in range(start, min(start + SIZE, IMAGES))]
+        for epoch in range(epochs)
+        for start in starts
+    ]
+    return [*found[:5], [], *found[5:]]
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_a_batch_stays_as_it_was_read_until_the_next_is_asked_for(workers: int) -> None:
+    expected = list(load_batches(IMAGES_OF_NOISE, places(), SIZE, 0))
+    seen = 0
+    for number, batch in enumerate(load_batches(IMAGES_OF_NOISE, places(), SIZE, workers)):
+        if number < 3 * workers * (AHEAD + 1):
+            time.sleep(0.02)  # workers fill all that they may fill
+        wanted = expected[number]
+        if batch is None or wanted is None:
+            assert batch is wanted
+        else:
+            assert torch.equal(batch[0], wanted[0])
+            assert batch[0].shape[1:] == (3, SIDE, SIDE + 2)
+            assert batch[1:] == wanted[1:]
+        seen += 1
+    assert seen == len(expected)
+
+
+def test_workers_hand_over_no_memory_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(samples: Sequence[Sample]) -> None:
+        raise AssertionError("collated in memory of its own")
+
+    monkeypatch.setattr(batches, "collate", refuse)
+    assert len(list(load_batches(IMAGES_OF_NOISE, places(1), SIZE, 2))) == len(places(1))
+
+
+def test_an_image_of_another_shape_is_an_error_and_leaves_no_worker() -> None:
+    class Uneven(Noise):
+        def __getitem__(self, place: tuple[int, int]) -> Sample:
+            pixels, target, key = super().__getitem__(place)
+            return pixels[:, :3] if place == (0, 9) else pixels, target, key
+
+    with pytest.raises(RuntimeError, match="size"):
+        list(load_batches(cast(ShardedImages, Uneven()), places(1), SIZE, 1))
+    # It ignores SIGTERM: the end of this process would wait for it.
+    assert multiprocessing.active_children() == []
