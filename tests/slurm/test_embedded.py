@@ -23,7 +23,7 @@ GROUPS = {
     "generate": ("generate_images",),
     "train": ("train_classifier", "evaluate_classifier"),
 }
-MEMBERS = {"pack": 5, "eval": 3, "caption": 5, "generate": 5, "train": 3}
+MEMBERS = {"pack": 3, "eval": 3, "caption": 3, "generate": 3, "train": 3}
 
 # Submits a job with a GPU so that it runs beside a warm server of its own, on its node.
 WARM_SBATCH = """\
@@ -54,9 +54,9 @@ def test_the_embedded_experiment_scores_the_same_bytes_through_slurm(
     for folder in (local, remote):
         copy_parts(repository, folder, (*WORKFLOW, "config.yaml", "models"))
         config = yaml.safe_load((folder / "config.yaml").read_text())
-        # All classes and seeds take three times as long and show nothing new.
+        # All classes and seeds take four times as long and show nothing new.
         config["training_seeds"] = [0]
-        config["dataset"]["classes"] = ["car", "dog", "bird", "bat", "mouse"]
+        config["dataset"]["classes"] = ["car", "bat", "mouse"]
         (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     before = {job.id for job in cluster.jobs()}
     began = time.monotonic()

@@ -11,6 +11,31 @@ pytestmark = pytest.mark.slow
 TAR = "results/openmoji/images/class-name/bat-0.tar"
 LAST = "results/report/gallery.html"
 
+# Read by every Python before its script: what a stage has written is seen two seconds after it has
+# ended, as on a network file system whose clients look for new names now and then.
+LATE = """
+import atexit, os, subprocess, sys
+
+FLAGS = {
+    "caption_images.py": ["--output"],
+    "write_prompts.py": ["--output"],
+    "generate_images.py": ["--tar", "--manifest"],
+}
+
+def hide():
+    for flag in FLAGS.get(os.path.basename(sys.argv[0]), []):
+        path = sys.argv[sys.argv.index(flag) + 1]
+        os.rename(path, path + ".unseen")
+        subprocess.Popen(
+            ["sh", "-c", 'sleep 2; mv "$0.unseen" "$0"', path], start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )
+        with open(os.environ["HIDDEN"], "a") as log:
+            log.write(path + chr(10))
+
+atexit.register(hide)
+"""
+
 
 def forget_record(experiment: Any, output: str) -> None:
     """Delete what Snakemake noted of an output, as if nobody had been there to note it."""
@@ -91,3 +116,34 @@ def test_a_missing_training_is_made_again_for_the_costs_though_its_predictions_a
     (results / "costs.csv").unlink()
     owed = experiment.owed("results/costs.csv")
     assert {"train_classifier(class-name, tiny, 0)", "measure_costs"} <= owed
+
+
+def test_files_that_are_seen_late_are_waited_for(
+    experiment: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = experiment.folder / "results/openmoji"
+    captions = results / "captions/tiny/bat-0.jsonl"
+    made = [
+        captions,
+        results / "prompts/caption/bat-0.jsonl",
+        results / "images/caption/bat-0.tar",
+        results / "images/caption/bat-0.jsonl",
+    ]
+    before = [path.read_bytes() for path in made]
+    (tmp_path / "sitecustomize.py").write_text(LATE)
+    hidden = tmp_path / "hidden.txt"
+    monkeypatch.setenv("HIDDEN", str(hidden))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    target = "results/openmoji/images/caption/bat-0.tar"
+
+    captions.unlink()
+    impatient = experiment.snakemake("--latency-wait", "0", "--forcerun", "caption_images", target)
+    assert impatient.returncode != 0
+    assert "Missing files after 0 seconds" in impatient.stderr
+
+    hidden.unlink()
+    done = experiment.snakemake("--latency-wait", "30", "--forcerun", "caption_images", target)
+    assert done.returncode == 0, done.stderr[-3000:]
+    names = {str(path.relative_to(experiment.folder)) for path in made}
+    assert names <= set(hidden.read_text().split("\n"))
+    assert [path.read_bytes() for path in made] == before
