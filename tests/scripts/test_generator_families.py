@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import webdataset
+from generator_settings import generator_settings
 from PIL import Image
 
 import generate_images
@@ -23,27 +24,7 @@ from capsynth.shards import ShardReader, ShardRecord, read_manifest, usable
 
 # Floating point sums of a batch of 1 and of 8 may differ in their last bits; 1 was the most seen.
 LEVELS = 2
-SETTINGS: dict[str, Any] = {
-    "revision": None,
-    "dtype": "float32",
-    "num_inference_steps": 2,
-    "guidance_scale": 2.0,
-    "true_cfg_scale": None,
-    "negative_prompt": "",
-    "height": 16,
-    "width": 16,
-    "batch_size": 4,
-    "scheduler": None,
-    "scheduler_args": {},
-    "max_sequence_length": None,
-    "lora": [],
-    "attention_slicing": False,
-    "vae_slicing": False,
-    "compile": "off",
-    "safety_checker": "off",
-    "safety_retries": 2,
-    "overlong_prompts": "truncate",
-}
+CHANGED: dict[str, Any] = {"negative_prompt": "", "batch_size": 4, "safety_retries": 2}
 # What is set to draw with each family: 1 or 2 steps and no guidance where it learned that.
 FAMILIES: dict[str, dict[str, Any]] = {
     "sd1": {},
@@ -368,7 +349,7 @@ def generate(model: Path, out: Path, texts: Sequence[str] = TEXTS, **changes: An
     """Run the stage; return the folder with ``bat-0.tar`` and ``bat-0.jsonl``."""
     out.mkdir(exist_ok=True)
     flags = {
-        "settings": dump_json({"model": str(model), **SETTINGS, **changes}),
+        "settings": dump_json(generator_settings(model, **{**CHANGED, **changes})),
         "model-mark": "m",
         "threads": "1",
         "prompts": str(write_rows(out / "prompts.jsonl", texts)),
@@ -381,7 +362,7 @@ def generate(model: Path, out: Path, texts: Sequence[str] = TEXTS, **changes: An
 
 
 def settings(model: Path, **changes: Any) -> GeneratorSettings:
-    return GeneratorSettings(model=str(model), **{**SETTINGS, **changes})
+    return GeneratorSettings(**generator_settings(model, **{**CHANGED, **changes}))
 
 
 def records_of(out: Path) -> list[ShardRecord]:

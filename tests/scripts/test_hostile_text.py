@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from browser import EXECUTABLE, chromium
+from generator_settings import generator_settings
 from PIL import Image
 
 import export_variant
@@ -129,14 +130,9 @@ def drawn(tmp_path_factory: pytest.TempPathFactory, tiny_generator: Path) -> Pat
         for i, c in enumerate(captions)
     ]  # fmt: skip
     write_json_lines(root / "prompts.jsonl", prompts)
-    settings = {
-        "model": str(tiny_generator), "revision": None, "dtype": "float32",
-        "num_inference_steps": 1, "guidance_scale": 2.0, "true_cfg_scale": None,
-        "negative_prompt": TEXTS["HTML"], "height": 16, "width": 16, "batch_size": 5,
-        "scheduler": None, "scheduler_args": {}, "max_sequence_length": None, "lora": [],
-        "attention_slicing": False, "vae_slicing": False, "compile": "off",
-        "safety_checker": "off", "safety_retries": 5, "overlong_prompts": "truncate",
-    }  # fmt: skip
+    settings = generator_settings(
+        tiny_generator, num_inference_steps=1, negative_prompt=TEXTS["HTML"], batch_size=5
+    )
     generate_images.main(
         words(settings=dump_json(settings), model_mark="m", threads=1,
               prompts=root / "prompts.jsonl", extension="png", tar=root / "s.tar",

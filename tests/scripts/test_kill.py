@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from generator_settings import generator_settings
 
 from capsynth.configuration import complete_recipe
 from capsynth.errors import TRY_AGAIN
@@ -130,28 +131,7 @@ def captioning(shards: Path, model: Path) -> Stage:
 
 
 def generation(tmp_path: Path, model: Path) -> Stage:
-    settings = {
-        "model": str(model),
-        "revision": None,
-        "dtype": "float32",
-        "num_inference_steps": 4,
-        "guidance_scale": 2.0,
-        "true_cfg_scale": None,
-        "negative_prompt": None,
-        "height": 16,
-        "width": 16,
-        "batch_size": 1,
-        "scheduler": None,
-        "scheduler_args": {},
-        "max_sequence_length": None,
-        "lora": [],
-        "attention_slicing": False,
-        "vae_slicing": False,
-        "compile": "off",
-        "safety_checker": "off",
-        "safety_retries": 5,
-        "overlong_prompts": "truncate",
-    }
+    settings = generator_settings(model, num_inference_steps=4, batch_size=1)
     keys = [f"bat_{i:06d}" for i in range(24)]
     rows = [
         {

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from generator_settings import generator_settings
 from PIL import Image
 
 import caption_images
@@ -110,29 +111,7 @@ def caption(model: Path, real: tuple[Path, Path], output: Path, batch_size: int 
 
 
 def generate(model: Path, prompts: Path, out: Path, **changes: object) -> tuple[Path, Path]:
-    settings = {
-        "model": str(model),
-        "revision": None,
-        "dtype": "float32",
-        "num_inference_steps": 2,
-        "guidance_scale": 2.0,
-        "true_cfg_scale": None,
-        "negative_prompt": None,
-        "height": 16,
-        "width": 16,
-        "batch_size": 2,
-        "scheduler": None,
-        "scheduler_args": {},
-        "max_sequence_length": None,
-        "lora": [],
-        "attention_slicing": False,
-        "vae_slicing": False,
-        "compile": "off",
-        "safety_checker": "off",
-        "safety_retries": 5,
-        "overlong_prompts": "truncate",
-        **changes,
-    }
+    settings = generator_settings(model, **changes)
     tar, manifest = out / "bat-0.tar", out / "bat-0.jsonl"
     generate_images.main(
         words(

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from generator_settings import generator_settings
 
 from capsynth import cli, failures, files
 from capsynth.devices import DEVICE_VARIABLE, device
@@ -174,25 +175,4 @@ def test_drawing_asks_for_the_room_of_its_batches_and_their_shard(
     assert asked == [("a.tar", needed * 3 * 16 * 32)]
 
 
-SETTINGS: dict[str, Any] = {
-    "model": "none",
-    "revision": None,
-    "dtype": "float32",
-    "num_inference_steps": 4,
-    "guidance_scale": 2.0,
-    "true_cfg_scale": None,
-    "negative_prompt": None,
-    "height": 16,
-    "width": 32,
-    "batch_size": 1,
-    "scheduler": None,
-    "scheduler_args": {},
-    "max_sequence_length": None,
-    "lora": [],
-    "attention_slicing": False,
-    "vae_slicing": False,
-    "compile": "off",
-    "safety_checker": "off",
-    "safety_retries": 5,
-    "overlong_prompts": "truncate",
-}
+SETTINGS = generator_settings("none", num_inference_steps=4, width=32, batch_size=1)
