@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
+from settings import captioner_settings
 
 import pack_eval_set
 import pack_real
@@ -394,20 +395,7 @@ def test_whatever_is_used_can_be_captioned_and_trained_on(
     )
     assert all(images[i][0].shape == (3, 16, 16) for i in range(len(images)))
     settings = CaptionerSettings(
-        model=str(tiny_captioner),
-        revision=None,
-        family="encoder-decoder",
-        dtype="float32",
-        batch_size=8,
-        prompt=None,
-        max_new_tokens=4,
-        num_beams=1,
-        num_captions=1,
-        temperature=None,
-        top_p=1.0,
-        seed=None,
-        on_repeated="trim",
-        on_cut="keep",
+        **captioner_settings(tiny_captioner, family="encoder-decoder", batch_size=8)
     )
     caption_shard(settings, out / "bat-0.tar", out / "bat-0.jsonl", tmp_path / "c.jsonl", "mark")
     assert len(read_json_lines(tmp_path / "c.jsonl")) == len(images)

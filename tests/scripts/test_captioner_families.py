@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from settings import captioner_settings
 
 import caption_images
 import pack_real
@@ -444,29 +445,10 @@ def shard(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return tar, manifest
 
 
-def settings_of(model: Path, **changes: Any) -> dict[str, Any]:
-    values = {
-        "model": str(model),
-        "revision": None,
-        "family": None,
-        "dtype": "float32",
-        "batch_size": 2,
-        "prompt": None,
-        "max_new_tokens": 8,
-        "num_beams": 1,
-        "num_captions": 1,
-        "temperature": None,
-        "top_p": None,
-        "seed": None,
-        "on_repeated": "keep",
-        "on_cut": "keep",
-    }
-    return {**values, **changes}
-
-
 def caption(model: Path, shard: tuple[Path, Path], output: Path, **changes: Any) -> Rows:
+    changes = {"max_new_tokens": 8, "on_repeated": "keep", **changes}
     flags = {
-        "settings": dump_json(settings_of(model, **changes)),
+        "settings": dump_json(captioner_settings(model, **changes)),
         "model-mark": "m",
         "threads": 1,
         "tar": shard[0],

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from settings import captioner_settings, generator_settings
 
 from capsynth.captioners import CaptionerSettings, load_captioner
 from capsynth.errors import CapsynthError
@@ -39,49 +40,11 @@ def pickled(weights: Path, name: str, sprung: Path) -> None:
 
 
 def caption_with(model: Path) -> None:
-    settings = CaptionerSettings(
-        model=str(model),
-        revision=None,
-        family=None,
-        dtype="float32",
-        batch_size=2,
-        prompt=None,
-        max_new_tokens=4,
-        num_beams=1,
-        num_captions=1,
-        temperature=None,
-        top_p=1.0,
-        seed=None,
-        on_repeated="trim",
-        on_cut="keep",
-    )
-    load_captioner(settings)
+    load_captioner(CaptionerSettings(**captioner_settings(model)))
 
 
 def draw_with(model: Path) -> None:
-    settings = GeneratorSettings(
-        model=str(model),
-        revision=None,
-        dtype="float32",
-        num_inference_steps=2,
-        guidance_scale=2.0,
-        true_cfg_scale=None,
-        negative_prompt=None,
-        height=16,
-        width=16,
-        batch_size=2,
-        scheduler=None,
-        scheduler_args={},
-        max_sequence_length=None,
-        lora=(),
-        attention_slicing=False,
-        vae_slicing=False,
-        compile="off",
-        safety_checker="off",
-        safety_retries=5,
-        overlong_prompts="truncate",
-    )
-    DiffusersGenerator(settings)
+    DiffusersGenerator(GeneratorSettings(**generator_settings(model)))
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "model.ckpt"])

@@ -13,6 +13,7 @@ import torch
 import webdataset
 from generator_settings import generator_settings
 from PIL import Image
+from settings import generator_settings
 
 import generate_images
 from capsynth import generation
@@ -24,7 +25,7 @@ from capsynth.shards import ShardReader, ShardRecord, read_manifest, usable
 
 # Floating point sums of a batch of 1 and of 8 may differ in their last bits; 1 was the most seen.
 LEVELS = 2
-CHANGED: dict[str, Any] = {"negative_prompt": "", "batch_size": 4, "safety_retries": 2}
+DRAWN_WITH: dict[str, Any] = {"negative_prompt": "", "batch_size": 4, "safety_retries": 2}
 # What is set to draw with each family: 1 or 2 steps and no guidance where it learned that.
 FAMILIES: dict[str, dict[str, Any]] = {
     "sd1": {},
@@ -349,7 +350,7 @@ def generate(model: Path, out: Path, texts: Sequence[str] = TEXTS, **changes: An
     """Run the stage; return the folder with ``bat-0.tar`` and ``bat-0.jsonl``."""
     out.mkdir(exist_ok=True)
     flags = {
-        "settings": dump_json(generator_settings(model, **{**CHANGED, **changes})),
+        "settings": dump_json(generator_settings(model, **DRAWN_WITH | changes)),
         "model-mark": "m",
         "threads": "1",
         "prompts": str(write_rows(out / "prompts.jsonl", texts)),
@@ -362,7 +363,7 @@ def generate(model: Path, out: Path, texts: Sequence[str] = TEXTS, **changes: An
 
 
 def settings(model: Path, **changes: Any) -> GeneratorSettings:
-    return GeneratorSettings(**generator_settings(model, **{**CHANGED, **changes}))
+    return GeneratorSettings(**generator_settings(model, **DRAWN_WITH | changes))
 
 
 def records_of(out: Path) -> list[ShardRecord]:

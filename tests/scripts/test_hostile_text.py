@@ -15,6 +15,7 @@ import pytest
 from browser import EXECUTABLE, chromium
 from generator_settings import generator_settings
 from PIL import Image
+from settings import generator_settings
 
 import export_variant
 import generate_images

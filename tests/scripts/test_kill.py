@@ -7,10 +7,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import pytest
-from generator_settings import generator_settings
+from settings import captioner_settings, generator_settings
 
+import caption_images
+import generate_images
+import train_classifier
 from capsynth.configuration import complete_recipe
 from capsynth.errors import TRY_AGAIN
 from capsynth.files import dump_json
@@ -27,22 +31,45 @@ class Stage:
     """A stage's command line.
 
     Attributes:
-        script: Name of the script.
+        script: The script.
         flags: Flags without the outputs.
         outputs: Flags of the outputs and their file names; the first one is resumed.
     """
 
-    script: str
+    script: ModuleType
     flags: dict[str, object]
     outputs: dict[str, str]
 
-    def command(self, repository: Path, folder: Path) -> list[str]:
-        line = [sys.executable, str(repository / "workflow/scripts" / f"{self.script}.py")]
+    def words(self, folder: Path) -> list[str]:
+        line = []
         files = {flag: folder / name for flag, name in self.outputs.items()}
         for name, value in {**self.flags, **files}.items():
             many = value if isinstance(value, list) else [value]
             line += [f"--{name}", *map(str, many)]
         return line
+
+    def run(self, folder: Path) -> None:
+        """Run it to its end in this process, which has its imports."""
+        self.script.main(self.words(folder))
+
+    def command(self, folder: Path) -> list[str]:
+        """The command that runs it in a process of its own, which can be ended."""
+        return [sys.executable, str(self.script.__file__), *self.words(folder)]
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A run of a stage that nothing disturbed.
+
+    Attributes:
+        folder: Where its outputs lie, and what it keeps to go on from.
+        bytes: Its outputs.
+        batches: What it had to do.
+    """
+
+    folder: Path
+    bytes: dict[str, bytes]
+    batches: set[str]
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:
@@ -93,33 +120,20 @@ def begun_again(log: Path, *, unlocked: bool = False) -> list[str]:
     return again
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def shards(
-    tmp_path: Path, draw_folder: Callable[..., Path], pack_folder: Callable[..., object]
+    tmp_path_factory: pytest.TempPathFactory,
+    draw_folder: Callable[..., Path],
+    pack_folder: Callable[..., object],
 ) -> Path:
-    out = tmp_path / "real"
+    root = tmp_path_factory.mktemp("shards")
     for index, class_id in enumerate(("bat", "car")):
-        pack_folder(draw_folder(tmp_path / "source" / class_id, 24, 100 * index), out, index)
-    return out
+        pack_folder(draw_folder(root / "source" / class_id, 24, 100 * index), root, index)
+    return root
 
 
 def captioning(shards: Path, model: Path) -> Stage:
-    settings = {
-        "model": str(model),
-        "revision": None,
-        "dtype": "float32",
-        "batch_size": 1,
-        "max_new_tokens": 20,
-        "num_beams": 1,
-        "family": None,
-        "prompt": None,
-        "num_captions": 1,
-        "temperature": None,
-        "top_p": None,
-        "seed": None,
-        "on_repeated": "trim",
-        "on_cut": "keep",
-    }
+    settings = captioner_settings(model, batch_size=1, max_new_tokens=20)
     flags = {
         "settings": dump_json(settings),
         "model-mark": "m",
@@ -127,11 +141,11 @@ def captioning(shards: Path, model: Path) -> Stage:
         "tar": shards / "bat-0.tar",
         "manifest": shards / "bat-0.jsonl",
     }
-    return Stage("caption_images", flags, {"output": "captions.jsonl"})
+    return Stage(caption_images, flags, {"output": "captions.jsonl"})
 
 
-def generation(tmp_path: Path, model: Path) -> Stage:
-    settings = generator_settings(model, num_inference_steps=4, batch_size=1)
+def generation(folder: Path, model: Path) -> Stage:
+    settings = generator_settings(model, batch_size=1, num_inference_steps=4)
     keys = [f"bat_{i:06d}" for i in range(24)]
     rows = [
         {
@@ -147,7 +161,7 @@ def generation(tmp_path: Path, model: Path) -> Stage:
         }
         for i, key in enumerate(keys)
     ]
-    prompts = tmp_path / "prompts.jsonl"
+    prompts = folder / "prompts.jsonl"
     prompts.write_text("".join(dump_json(row) + "\n" for row in rows))
     flags = {
         "settings": dump_json(settings),
@@ -156,7 +170,7 @@ def generation(tmp_path: Path, model: Path) -> Stage:
         "prompts": prompts,
         "extension": "png",
     }
-    return Stage("generate_images", flags, {"tar": "bat-0.tar", "manifest": "bat-0.jsonl"})
+    return Stage(generate_images, flags, {"tar": "bat-0.tar", "manifest": "bat-0.jsonl"})
 
 
 def training(shards: Path) -> Stage:
@@ -183,22 +197,32 @@ def training(shards: Path) -> Stage:
         "threads": 1,
     }
     outputs = {"checkpoint": "seed0.safetensors", "history": "seed0.json"}
-    return Stage("train_classifier", flags, outputs)
+    return Stage(train_classifier, flags, outputs)
 
 
-@pytest.fixture(params=["captioning", "generation", "training"])
+@pytest.fixture(scope="module", params=["captioning", "generation", "training"])
 def stage(
     request: pytest.FixtureRequest,
-    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
     shards: Path,
     tiny_captioner: Path,
     tiny_generator: Path,
 ) -> Stage:
     return {
         "captioning": lambda: captioning(shards, tiny_captioner),
-        "generation": lambda: generation(tmp_path, tiny_generator),
+        "generation": lambda: generation(tmp_path_factory.mktemp("prompts"), tiny_generator),
         "training": lambda: training(shards),
     }[request.param]()
+
+
+@pytest.fixture(scope="module")
+def whole(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    folder = tmp_path_factory.mktemp("whole")
+    log = tmp_path_factory.mktemp("log") / "batches.log"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(BATCH_LOG_VARIABLE, str(log))
+        stage.run(folder)
+    return Whole(folder, bytes_of(folder), {batch for batch, _ in events(log)})
 
 
 @pytest.fixture
@@ -209,68 +233,50 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def folders(tmp_path: Path) -> tuple[Path, Path]:
-    for name in ("whole", "other"):
-        (tmp_path / name).mkdir()
-    return tmp_path / "whole", tmp_path / "other"
-
-
-def run(stage: Stage, repository: Path, folder: Path) -> None:
-    subprocess.run(stage.command(repository, folder), check=True, capture_output=True)
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "outputs"
+    path.mkdir()
+    return path
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_stage_ended_by_a_signal_goes_on_from_its_last_batch_and_ends_in_the_same_bytes(
-    number: signal.Signals,
-    stage: Stage,
-    repository: Path,
-    folders: tuple[Path, Path],
-    log: Path,
+    number: signal.Signals, stage: Stage, whole: Whole, folder: Path, log: Path
 ) -> None:
-    whole, ended = folders
-    run(stage, repository, whole)
-    needed = {batch for batch, _ in events(log)}
-    log.unlink()
     first = next(iter(stage.outputs.values()))
-    code = end_in_the_middle(stage.command(repository, ended), ended / f".{first}.partial", number)
+    code = end_in_the_middle(stage.command(folder), folder / f".{first}.partial", number)
     # After SIGTERM it has saved all that it began, and tells that it is to be started again.
     assert code == (TRY_AGAIN if number == signal.SIGTERM else -number)
     if number == signal.SIGTERM:
         begun = [batch for batch, event in events(log) if event == "begun"]
         assert begun == [batch for batch, event in events(log) if event == "finished"]
-    assert not bytes_of(ended)
-    run(stage, repository, ended)
-    assert bytes_of(ended) == bytes_of(whole)
+    assert not bytes_of(folder)
+    stage.run(folder)
+    assert bytes_of(folder) == whole.bytes
     assert begun_again(log) == []
-    if stage.script != "train_classifier":  # a training may be stopped between two epochs
-        assert {batch for batch, _ in events(log)} == needed
+    if stage.script is not train_classifier:  # a training may be stopped between two epochs
+        assert {batch for batch, _ in events(log)} == whole.batches
 
 
 def test_a_finished_stage_that_runs_again_takes_its_result(
-    stage: Stage, repository: Path, folders: tuple[Path, Path], log: Path
+    stage: Stage, whole: Whole, log: Path
 ) -> None:
-    _, folder = folders
-    run(stage, repository, folder)
-    before, lines = bytes_of(folder), events(log)
-    for name in before:  # as Snakemake does before a job starts
-        (folder / name).unlink()
-    run(stage, repository, folder)
-    assert bytes_of(folder) == before
-    assert events(log) == lines
+    for name in whole.bytes:  # as Snakemake does before a job starts
+        (whole.folder / name).unlink()
+    stage.run(whole.folder)
+    assert bytes_of(whole.folder) == whole.bytes
+    assert not log.exists()  # no batch was begun
 
 
 def test_two_copies_of_a_stage_at_once_end_in_the_same_bytes(
-    stage: Stage, repository: Path, folders: tuple[Path, Path], log: Path
+    stage: Stage, whole: Whole, folder: Path, log: Path
 ) -> None:
-    whole, shared = folders
-    run(stage, repository, whole)
-    log.unlink()
-    command = stage.command(repository, shared)
+    command = stage.command(folder)
     copies = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     for copy in copies:
         _, said = copy.communicate(timeout=PATIENCE_S)
         assert copy.returncode == 0, said
-    assert bytes_of(shared) == bytes_of(whole)
+    assert bytes_of(folder) == whole.bytes
     # A training takes no locks: its copies may train an epoch at once, and look for newer states.
-    again = begun_again(log, unlocked=stage.script == "train_classifier")
+    again = begun_again(log, unlocked=stage.script is train_classifier)
     assert again == [], log.read_text()

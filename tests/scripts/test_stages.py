@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from generator_settings import generator_settings
 from PIL import Image
+from settings import captioner_settings, generator_settings
 
 import caption_images
 import evaluate_classifier
@@ -82,25 +83,9 @@ def pack(folder: Path, out: Path, **changes: str) -> None:
 
 
 def caption(model: Path, real: tuple[Path, Path], output: Path, batch_size: int = 2) -> None:
-    settings = {
-        "model": str(model),
-        "revision": None,
-        "dtype": "float32",
-        "batch_size": batch_size,
-        "max_new_tokens": 5,
-        "num_beams": 1,
-        "family": None,
-        "prompt": None,
-        "num_captions": 1,
-        "temperature": None,
-        "top_p": None,
-        "seed": None,
-        "on_repeated": "trim",
-        "on_cut": "keep",
-    }
     caption_images.main(
         words(
-            settings=dump_json(settings),
+            settings=dump_json(captioner_settings(model, batch_size=batch_size)),
             model_mark="m",
             threads=1,
             tar=real[0],
@@ -111,11 +96,10 @@ def caption(model: Path, real: tuple[Path, Path], output: Path, batch_size: int 
 
 
 def generate(model: Path, prompts: Path, out: Path, **changes: object) -> tuple[Path, Path]:
-    settings = generator_settings(model, **changes)
     tar, manifest = out / "bat-0.tar", out / "bat-0.jsonl"
     generate_images.main(
         words(
-            settings=dump_json(settings),
+            settings=dump_json(generator_settings(model, **changes)),
             model_mark="m",
             threads=1,
             prompts=prompts,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from generator_settings import generator_settings
+from settings import generator_settings
 
 from capsynth import cli, failures, files
 from capsynth.devices import DEVICE_VARIABLE, device
@@ -166,13 +166,10 @@ def test_drawing_asks_for_the_room_of_its_batches_and_their_shard(
     rows = [{"key": f"a_{i}", "prompt": "a", "seed": i, "fingerprint": "f"} for i in range(3)]
     rows.append({"key": "a_3", "prompt": None, "seed": 3, "fingerprint": "f"})
     files.write_json_lines(tmp_path / "prompts.jsonl", rows)
-    settings = generation.GeneratorSettings(**SETTINGS)
+    settings = generation.GeneratorSettings(**generator_settings("none", width=32))
     with pytest.raises(CapsynthError, match="no room"):
         generation.generate_shard(
             settings, tmp_path / "prompts.jsonl", extension, tmp_path / "a.tar",
             tmp_path / "a.jsonl", "m",
         )  # fmt: skip
     assert asked == [("a.tar", needed * 3 * 16 * 32)]
-
-
-SETTINGS = generator_settings("none", num_inference_steps=4, width=32, batch_size=1)
