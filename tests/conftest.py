@@ -1,10 +1,11 @@
 """Fixtures that several tests share: small folders of scenes and tiny models."""
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from dry_runs import DryRuns
 from hypothesis import settings
 
 from capsynth.datasets.openmoji.splits import draw_web_scene
@@ -59,6 +60,13 @@ def draw_folder() -> Draw:
 def pack_folder() -> Pack:
     """``pack_folder(folder, out, class_index=0)`` packs a class folder: tar and manifest."""
     return _pack_folder
+
+
+@pytest.fixture(scope="session")
+def dry_runs() -> Iterator[DryRuns]:
+    """Dry runs without the time that the imports of Snakemake take."""
+    with DryRuns() as dry_runs:
+        yield dry_runs
 
 
 @pytest.fixture(scope="session")

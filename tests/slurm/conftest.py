@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from checkouts import copy_models, copy_parts
+from dry_runs import DryRuns
 from slurm_cluster import Cluster, why_unavailable
 
 FAST_SNAKEMAKE = Path(__file__).parents[1] / "support" / "fast_polling.py"
@@ -34,16 +35,21 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def snakemake() -> Snakemake:
+def snakemake(dry_runs: DryRuns) -> Snakemake:
     """``snakemake(cluster, folder, *words, **environment)`` runs Snakemake on a cluster."""
 
     def run(
         cluster: Cluster, folder: Path, *words: str, **environment: str
     ) -> subprocess.CompletedProcess[str]:
+        variables = {**cluster.environment(), "HF_HUB_OFFLINE": "1", **environment}
+        if "-n" in words:
+            done = dry_runs.run(words, folder, variables)
+            done.stdout += done.stderr
+            return done
         return subprocess.run(
             [sys.executable, FAST_SNAKEMAKE, *words],
             cwd=folder,
-            env={**cluster.environment(), "HF_HUB_OFFLINE": "1", **environment},
+            env=variables,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

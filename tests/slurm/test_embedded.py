@@ -54,9 +54,11 @@ def test_the_embedded_experiment_scores_the_same_bytes_through_slurm(
     for folder in (local, remote):
         copy_parts(repository, folder, (*WORKFLOW, "config.yaml", "models"))
         config = yaml.safe_load((folder / "config.yaml").read_text())
-        # All classes and seeds take four times as long and show nothing new.
+        # All classes, sets and seeds take many times as long and show nothing new.
         config["training_seeds"] = [0]
         config["dataset"]["classes"] = ["car", "bat", "mouse"]
+        for name in ("openmoji-v2", "openmoji-r", "openmoji-a"):
+            del config["eval_sets"][name]
         (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     before = {job.id for job in cluster.jobs()}
     began = time.monotonic()

@@ -7,12 +7,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from checkouts import copy_models, copy_parts
+from dry_runs import DryRuns
 
 JOB = re.compile(r"^(?:local)?(?:rule|checkpoint) (?P<rule>\w+):$")
 WILDCARDS = re.compile(r"^ +wildcards: (?P<values>.+)$")
@@ -25,10 +27,12 @@ class Experiment:
     Attributes:
         folder: The checkout.
         config: Its configuration.
+        dry_runs: What makes dry runs of it.
     """
 
     folder: Path
     config: dict[str, Any]
+    dry_runs: DryRuns
 
     @property
     def environment(self) -> dict[str, str]:
@@ -42,6 +46,8 @@ class Experiment:
 
     def snakemake(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run Snakemake in the checkout."""
+        if "-n" in words:
+            return self.dry_runs.run(("--cores", "2", *words), self.folder, self.environment)
         return self.call("snakemake", "--cores", "2", *words)
 
     def call(self, *command: str) -> subprocess.CompletedProcess[str]:
@@ -90,20 +96,24 @@ def checkout(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Call
 
 
 @pytest.fixture(scope="session")
-def new_experiment() -> type[Experiment]:
+def new_experiment(dry_runs: DryRuns) -> Callable[[Path, dict[str, Any]], Experiment]:
     """``new_experiment(folder, config)``: a checkout that has not been run."""
-    return Experiment
+    return partial(Experiment, dry_runs=dry_runs)
 
 
 @pytest.fixture(scope="session")
 def tiny_experiment(
-    repository: Path, checkout: Callable[[], Path], tiny_captioner: Path, tiny_generator: Path
+    repository: Path,
+    checkout: Callable[[], Path],
+    tiny_captioner: Path,
+    tiny_generator: Path,
+    new_experiment: Callable[..., Experiment],
 ) -> Experiment:
     """The tiny experiment, run to its end."""
     folder = checkout()
     copy_models(folder, tiny_captioner=tiny_captioner, tiny_generator=tiny_generator)
     text = (repository / "tests" / "configs" / "tiny.yaml").read_text()
-    experiment = Experiment(folder, yaml.safe_load(text))
+    experiment = new_experiment(folder, yaml.safe_load(text))
     experiment.write_config(experiment.config)
     experiment.run()
     return experiment

@@ -26,7 +26,9 @@ def told(experiment: Any, *words: str) -> Counter[str]:
     """Return what a dry run tells of each job, but its number, and in the end."""
     done = experiment.snakemake("-n", *words)
     assert done.returncode == 0, done.stdout + done.stderr
-    _, *jobs = re.split(r"^\[.+ \d{4}\]$", done.stdout + done.stderr, flags=re.MULTILINE)
+    # What is told of all together is no part of the last job, which may be any.
+    ends = r"^(?:\[.+ \d{4}\]|Job stats:)$"
+    _, *jobs = re.split(ends, done.stdout + done.stderr, flags=re.MULTILINE)
     # Some lists of files are sets, and have no order.
     return Counter(
         "\n".join(
