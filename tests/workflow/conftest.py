@@ -44,6 +44,11 @@ class Experiment:
             "HF_HUB_OFFLINE": "1",
         }
 
+    @property
+    def warm(self) -> tuple[str, ...]:
+        """What stands before a command whose jobs are to share their imports."""
+        return (sys.executable, "workflow/scripts/warm.py", "serve", "--")
+
     def snakemake(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run Snakemake in the checkout."""
         if "-n" in words:
@@ -58,8 +63,7 @@ class Experiment:
 
     def run(self, *targets: str) -> set[str]:
         """Run what is owed; return its jobs, as ``owed`` does."""
-        warm = (sys.executable, "workflow/scripts/warm.py", "serve", "--")
-        done = self.call(*warm, "snakemake", "--cores", "2", *targets)
+        done = self.call(*self.warm, "snakemake", "--cores", "2", *targets)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
         return self._jobs_in(done)
 

@@ -1,5 +1,6 @@
 """Every configuration that is shipped: the jobs of a run with stand-ins for data and models."""
 
+import functools
 import itertools
 from collections import Counter
 from collections.abc import Callable
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from planning import plan
+from planning import PlannedJob, plan
 
 from capsynth.datasets.imagenet import subset
 
@@ -47,6 +48,12 @@ def imagenet_checkout(checkout: Callable[[], Path]) -> Path:
     folder = checkout()
     stand_in(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def planned(imagenet_checkout: Path) -> Callable[..., set[PlannedJob]]:
+    """``planned(*paths)`` is what the configuration plans, found out once."""
+    return functools.cache(lambda *paths: plan(imagenet_checkout, *paths))
 
 
 def expected(config: dict[str, Any]) -> Counter[str]:
@@ -98,10 +105,10 @@ CASES = [(path,) for path in EXPERIMENTS] + [
 @pytest.mark.slow
 @pytest.mark.parametrize("paths", CASES, ids=lambda paths: "+".join(p.stem for p in paths))
 def test_a_run_has_exactly_the_jobs_that_its_configuration_asks_for(
-    imagenet_checkout: Path, paths: tuple[Path, ...]
+    planned: Callable[..., set[PlannedJob]], paths: tuple[Path, ...]
 ) -> None:
     config = merged(*paths)
-    jobs = Counter(job.rule for job in plan(imagenet_checkout, *paths))
+    jobs = Counter(job.rule for job in planned(*paths))
     wanted = expected(config)
     assert {rule: jobs[rule] for rule in wanted} == dict(wanted)
     report = {"make_tables", "plot_robustness", "plot_class_gains", "plot_gallery"}
@@ -113,8 +120,10 @@ def test_a_run_has_exactly_the_jobs_that_its_configuration_asks_for(
 
 
 @pytest.mark.slow
-def test_no_command_is_longer_than_a_shell_takes(imagenet_checkout: Path) -> None:
+def test_no_command_is_longer_than_a_shell_takes(
+    planned: Callable[..., set[PlannedJob]],
+) -> None:
     # Linux takes no single argument of 128 KiB or more, and a command is one of `bash -c`.
     for paths in (CASES[EXPERIMENTS.index(ROOT / "config/imagenet1k.yaml")], CASES[-1]):
-        longest = max(plan(imagenet_checkout, *paths), key=lambda job: len(job.command))
+        longest = max(planned(*paths), key=lambda job: len(job.command))
         assert len(longest.command.encode()) < 100_000, longest.rule

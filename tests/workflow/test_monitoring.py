@@ -134,8 +134,9 @@ def test_an_estimate_rests_on_the_run_of_another_folder_and_says_what_it_lacks(
 def test_a_target_looks_at_the_configuration_of_its_own_command(experiment: Any) -> None:
     write_config(experiment, "other.yaml", training_seeds=[0, 1, 7])
     other = ("--configfile", "other.yaml", "--replace-workflow-config")
-    assert "3 trainings of" in look(experiment, "changed", *other)
-    assert "seed 7" in look(experiment, "changed", *other)
+    said = look(experiment, "changed", *other)
+    assert "3 trainings of" in said
+    assert "seed 7" in said
     assert "A run would do nothing." in look(experiment, "changed")
     template = "{class_name}, {caption}!"
     key = f'variants={{caption: {{template: "{template}"}}}}'

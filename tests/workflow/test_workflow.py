@@ -1,6 +1,7 @@
 """The workflow as a whole: what it imports, what it makes, what it reports."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -78,3 +79,20 @@ def test_nothing_is_left_behind_but_results_and_logs(tiny_experiment: Any) -> No
         if path.name.endswith((".partial", ".tmp"))
     ]
     assert leftovers == []
+
+
+@pytest.mark.slow
+def test_a_forked_dry_run_says_what_a_process_of_its_own_says(experiment: Any) -> None:
+    (experiment.folder / "results/openmoji/source/bat/bat_000001.png").unlink()
+    varies = ("[", "  Date: ", "  Workflow ID: ", "    jobid: ")
+
+    def said(done: subprocess.CompletedProcess[str]) -> list[str]:
+        assert done.returncode == 0, done.stderr
+        lines = (done.stdout + done.stderr).splitlines()
+        # Some lists of files are sets, and have no order.
+        words = (sorted(re.split("[ ,]+", line)) for line in lines if not line.startswith(varies))
+        return sorted(map(" ".join, words))
+
+    forked = said(experiment.snakemake("-n"))
+    assert any("train_classifier" in line for line in forked)
+    assert forked == said(experiment.call("snakemake", "--cores", "2", "-n"))
