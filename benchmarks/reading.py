@@ -58,7 +58,7 @@ class Cut:
 
 def count(batches: DataLoader[object]) -> float:
     """Return how many images arrive."""
-    return sum(len(batch[0]) for batch in batches)  # type: ignore[index, misc]  # batches are tuples
+    return sum(len(batch[0]) for batch in batches)  # type: ignore[index, misc]  # of any loader
 
 
 def training_reader(images: ShardedImages, recipe: Recipe) -> float:

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 import webdataset
-from generator_settings import generator_settings
 from PIL import Image
 from settings import generator_settings
 

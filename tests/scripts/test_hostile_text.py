@@ -13,7 +13,6 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from browser import EXECUTABLE, chromium
-from generator_settings import generator_settings
 from PIL import Image
 from settings import generator_settings
 

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from generator_settings import generator_settings
 from PIL import Image
 from settings import captioner_settings, generator_settings
 
