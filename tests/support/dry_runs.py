@@ -81,11 +81,13 @@ def serve() -> None:
 def become(request: dict[str, Any]) -> None:
     """Be the Snakemake of a request, to the end of this process."""
     from snakemake.cli import main
+    from snakemake.workflow import Workflow
 
     for name, stream in (("out", 1), ("err", 2)):
         os.dup2(os.open(request[name], os.O_WRONLY | os.O_CREAT), stream)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.chdir(request["folder"])
+    Workflow._rundir = os.getcwd()  # it takes the folder in which it is imported
     os.environ.clear()
     os.environ.update(request["environment"])
     sys.argv = request["argv"]
