@@ -97,7 +97,7 @@ def test_damaged_artefacts_are_named_and_they_alone_are_made_anew(experiment: An
     assert [
         line.split()[1] for line in said.stdout.splitlines() if line.startswith("- ")
     ] == sorted(DAMAGED)
-    done = experiment.call(*experiment.warm, sys.executable, SCRIPT, "--repair", "--", "--cores=2")
+    done = experiment.call(sys.executable, SCRIPT, "--repair", "--", "--cores", "2")
     assert done.returncode == 0, done.stdout + done.stderr
     assert all_bytes(records) == before
     repairs = provenance.run_names(records)[1:]
