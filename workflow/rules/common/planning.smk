@@ -3,8 +3,10 @@
 import functools
 import gc
 import inspect
+import os
 
 from snakemake.dag import DAG
+from snakemake.io import AnnotatedString, _IOFile
 from snakemake.jobs import Job
 from snakemake.resources import Resource
 from snakemake.scheduling.job_scheduler import JobScheduler
@@ -79,6 +81,39 @@ def without_params(conda_env_spec):
         return conda_env_spec.fget(job)
 
     return property(environment)
+
+
+def told_from_flags(is_storage):
+    """Return the property that says whether a file is in a remote store, a question asked of each
+    file dozens of times, without the checks of what kind of string its name is."""
+
+    def told(file):
+        name = file._file
+        if type(name) is str:
+            return False
+        if type(name) is AnnotatedString:
+            return bool(name._flags.get("storage_object"))
+        return is_storage.fget(file)
+
+    return property(told)
+
+
+def if_one_is_in_another(check_directory_outputs):
+    """Return the method that refuses an output in the folder that is another job's output, which
+    compares paths only if there is one."""
+
+    @functools.wraps(check_directory_outputs)
+    def check_if_any(dag):
+        outputs = {os.path.abspath(file) for job in dag.jobs for file in job.output}
+        above = set()
+        for folder in {os.path.dirname(file) for file in outputs}:
+            while folder not in above:
+                above.add(folder)
+                folder = os.path.dirname(folder)
+        if not outputs.isdisjoint(above):
+            check_directory_outputs(dag)
+
+    return check_if_any
 
 
 def unless_dry_run(free_resources):
