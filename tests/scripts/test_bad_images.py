@@ -435,7 +435,7 @@ def test_what_was_unreadable_is_packed_once_it_can_be_read(
     def failing(path: object, *rest: object) -> int:
         if str(path).endswith("a.png"):
             raise OSError(5, "Input/output error")
-        return real(path, *rest)  # type: ignore[arg-type]
+        return real(path, *rest)  # type: ignore[arg-type]  # of any call
 
     with monkeypatch.context() as patch:
         patch.setattr(files.os, "open", failing)

@@ -51,7 +51,7 @@ def write_run(
 
 def write_runs(folder: Path, **how: object) -> list[Path]:
     return [
-        write_run(folder, name, seed, skill, eval_set=eval_set, **how)  # type: ignore[arg-type]
+        write_run(folder, name, seed, skill, eval_set=eval_set, **how)  # type: ignore[arg-type]  # any
         for eval_set in SETTINGS.eval_sets
         for name, skill in (("a", 1.5), ("b", 0.3), ("not-compared", 0.0))
         for seed in range(3)
