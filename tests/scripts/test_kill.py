@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from batch_log import begun_again, finished_batches, read_batch_log
 from settings import captioner_settings, generator_settings
 
 import caption_images
@@ -92,32 +93,8 @@ def end_in_the_middle(command: list[str], partial: Path, number: signal.Signals)
     return process.wait()
 
 
-def events(log: Path) -> list[tuple[str, str]]:
-    """Return (batch, event) in the order in which they were noted."""
-    lines = [line.split("\t") for line in log.read_text().splitlines()]
-    return [(batch, event) for _, batch, _, event in lines]
-
-
-def begun_again(log: Path, *, unlocked: bool = False) -> list[str]:
-    """Return the batches that were begun although they had been finished.
-
-    Args:
-        log: Log of batches.
-        unlocked: Whether a batch may end between a look for finished ones and the beginning: those
-            count that were finished before the process that begins them noted its last event.
-    """
-    finished: list[str] = []
-    known: dict[str, int] = {}  # how many were finished at the last event of a process
-    again = []
-    for line in log.read_text().splitlines():
-        _, batch, process, event = line.split("\t")
-        seen = known.get(process, 0) if unlocked else len(finished)
-        if event == "begun" and batch in finished[:seen]:
-            again.append(batch)
-        elif event == "finished":
-            finished.append(batch)
-        known[process] = len(finished)
-    return again
+def batch_numbers(log: Path) -> set[str]:
+    return {number for _, number in finished_batches(read_batch_log(log))}
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +199,7 @@ def whole(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Whole:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(BATCH_LOG_VARIABLE, str(log))
         stage.run(folder)
-    return Whole(folder, bytes_of(folder), {batch for batch, _ in events(log)})
+    return Whole(folder, bytes_of(folder), batch_numbers(log))
 
 
 @pytest.fixture
@@ -248,14 +225,15 @@ def test_a_stage_ended_by_a_signal_goes_on_from_its_last_batch_and_ends_in_the_s
     # After SIGTERM it has saved all that it began, and tells that it is to be started again.
     assert code == (TRY_AGAIN if number == signal.SIGTERM else -number)
     if number == signal.SIGTERM:
-        begun = [batch for batch, event in events(log) if event == "begun"]
-        assert begun == [batch for batch, event in events(log) if event == "finished"]
+        notes = read_batch_log(log)
+        begun = [note.number for note in notes if note.event == "begun"]
+        assert begun == [note.number for note in notes if note.event == "finished"]
     assert not bytes_of(folder)
     stage.run(folder)
     assert bytes_of(folder) == whole.bytes
-    assert begun_again(log) == []
+    assert begun_again(read_batch_log(log)) == []
     if stage.script is not train_classifier:  # a training may be stopped between two epochs
-        assert {batch for batch, _ in events(log)} == whole.batches
+        assert batch_numbers(log) == whole.batches
 
 
 def test_a_finished_stage_that_runs_again_takes_its_result(
@@ -277,6 +255,4 @@ def test_two_copies_of_a_stage_at_once_end_in_the_same_bytes(
         _, said = copy.communicate(timeout=PATIENCE_S)
         assert copy.returncode == 0, said
     assert bytes_of(folder) == whole.bytes
-    # A training takes no locks: its copies may train an epoch at once, and look for newer states.
-    again = begun_again(log, unlocked=stage.script is train_classifier)
-    assert again == [], log.read_text()
+    assert begun_again(read_batch_log(log)) == [], log.read_text()

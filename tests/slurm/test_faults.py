@@ -14,12 +14,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
 import yaml
+from batch_log import Note, begun_again, finished_batches, read_batch_log
 from slurm_cluster import Cluster, Job
 
 pytestmark = pytest.mark.slow
@@ -46,16 +46,6 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
                 return
         assert time.monotonic() < end, f"{what}: not within {PATIENCE_S} s"
         time.sleep(0.05)
-
-
-@dataclass(frozen=True)
-class Note:
-    """A line of the log of batches."""
-
-    output: str
-    number: str
-    pid: int
-    event: str
 
 
 class Place:
@@ -113,8 +103,7 @@ class Place:
     @property
     def notes(self) -> list[Note]:
         """The log of batches."""
-        lines = self._log.read_text().splitlines() if self._log.exists() else []
-        return [Note(o, n, int(pid), event) for o, n, pid, event in map(str.split, lines)]
+        return read_batch_log(self._log)
 
     def finished(self, output: str) -> list[Note]:
         """Return the batches of an output that are finished."""
@@ -150,19 +139,7 @@ class Place:
 
     def batches(self) -> set[tuple[str, str]]:
         """Return the batches that were finished."""
-        return {(note.output, note.number) for note in self.notes if note.event == "finished"}
-
-    def made_again(self) -> set[tuple[str, str]]:
-        """Return the batches that were begun after they had been finished."""
-        finished: set[tuple[str, str]] = set()
-        again = set()
-        for note in self.notes:
-            batch = (note.output, note.number)
-            if note.event == "finished":
-                finished.add(batch)
-            elif batch in finished:
-                again.add(batch)
-        return again
+        return finished_batches(self.notes)
 
     def digests(self) -> dict[str, str]:
         """Return the checksums of all results."""
@@ -243,7 +220,7 @@ def check_results(place: Place, undisturbed: Place) -> None:
     assert made >= {batch for batch in owed if (place.folder / batch[0]).exists()}
     # A training that is told to end saves amid an epoch; its next start begins a batch there.
     assert all("/checkpoints/" in output for output, _ in made - owed)
-    assert place.made_again() == set()
+    assert begun_again(place.notes) == []
     assert not list(place.folder.rglob(".*.partial"))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from batch_log import begun_again, read_batch_log
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -152,6 +153,31 @@ def test_two_copies_share_the_batches(output: Path, log: Path) -> None:
     one.publish(join(one))
     two.publish(not_again)
     assert output.read_text() == ITEMS
+
+
+def test_the_log_tells_a_batch_made_again_from_one_that_ended_after_the_last_look(
+    output: Path, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = PartialWork([output], "one"), PartialWork([output], "one")
+    for number, _ in batches(ITEMS, 2):
+        one.path(number, ".claim").touch()  # of a copy that was killed
+    asked = 0
+
+    def overtaken() -> None:
+        """Let the other copy run between the last look for batch 0 and its beginning."""
+        nonlocal asked
+        asked += 1
+        if asked == 5:
+            do_batches(two)
+
+    monkeypatch.setattr(one, "check_owner", overtaken)
+    assert do_batches(one) == [0]
+    begun = [note.number for note in read_batch_log(log) if note.event == "begun"]
+    assert begun == ["0", "1", "2", "3", "0"]
+    assert begun_again(read_batch_log(log)) == []
+    one.path(2, ".txt").unlink()
+    assert do_batches(two) == [2]
+    assert [note.number for note in begun_again(read_batch_log(log))] == ["2"]
 
 
 def test_a_copy_whose_batches_another_copy_has_cleared_takes_its_result(output: Path) -> None:
@@ -316,7 +342,7 @@ def test_batches_that_are_made_at_once_are_made_in_order_and_each_once(
     factory = Factory(PartialWork([output], "one")).run()
     assert factory.prepared == factory.made == factory.written == [0, 1, 2, 3]
     assert factory.threads["make"] == {threading.get_ident()}
-    events = [line.split("\t")[1::2] for line in log.read_text().splitlines()]
+    events = [line.split("\t")[1:4:2] for line in log.read_text().splitlines()]
     assert sorted(events) == sorted([str(n), e] for n in range(4) for e in ("begun", "finished"))
     factory.work.publish(join(factory.work))
     assert output.read_text() == ITEMS.upper()

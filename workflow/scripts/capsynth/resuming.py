@@ -17,6 +17,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -238,6 +239,7 @@ class PartialWork:
         # Batches that another copy has begun come last: it may have finished them by then.
         for turn, mine in ((waiting, self._claim), (claimed, lambda number: True)):
             for place, (number, batch) in enumerate(turn):
+                looked = time.time_ns()
                 if self.path(number, suffix).exists() or self.is_finished():
                     progress.skip(len(batch))
                     continue
@@ -246,7 +248,7 @@ class PartialWork:
                 if not mine(number):
                     claimed.append((number, batch))
                 else:
-                    self.note(number, "begun")
+                    self.note(number, "begun", looked)
                     later = (b for b in turn[place + 1 :] if not self.path(b[0], suffix).exists())
                     yield number, batch, next(later, None)
 
@@ -259,11 +261,19 @@ class PartialWork:
             return False
         return True
 
-    def note(self, number: int, event: str) -> None:
-        """Add a line to the log of batches, if there is one."""
+    def note(self, number: int, event: str, at: int | None = None) -> None:
+        """Add a line to the log of batches, if there is one.
+
+        Args:
+            number: The batch.
+            event: ``begun`` or ``finished``.
+            at: Nanoseconds since the epoch, now if not given. For ``begun`` the time just before
+                the last look for finished batches: another copy may finish the batch after it.
+        """
         if path := os.environ.get(BATCH_LOG_VARIABLE):
             with open(path, "a", encoding="utf-8") as file:
-                file.write(f"{self.outputs[0]}\t{number}\t{os.getpid()}\t{event}\n")
+                time_ns = time.time_ns() if at is None else at
+                file.write(f"{self.outputs[0]}\t{number}\t{os.getpid()}\t{event}\t{time_ns}\n")
 
     def publish(self, write: Callable[..., object]) -> None:
         """Call ``write`` with a path for each output, and make of them the outputs.

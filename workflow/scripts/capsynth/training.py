@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import logging
 import math
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -458,11 +459,12 @@ def _fit(
                 start, epochs, seen = value["step"], value["epochs"], value["seen"]
                 if processes.first:
                     total += value["loss"]
+            looked = time.time_ns()
             if watches_others and _saved_step(work, steps) > start:
                 continue  # loading takes a while
             if progress is not None:
                 progress.skip(start - done)
-                work.note(start, "begun")
+                work.note(start, "begun", looked)
             # The other processes have loaded the state before the first one writes a new one.
             processes.wait()
             loader = load_steps(images, recipe, seed, range(start, steps), processes)
@@ -505,10 +507,10 @@ def _fit(
                         if number < done:
                             work.path(number, STATE).unlink(missing_ok=True)
                     work.note(start, "finished")
-                    start = done
+                    start, looked = done, time.time_ns()
                     overtaken = watches_others and _saved_step(work, steps) > done
                     if done < steps and not stops and not overtaken:
-                        work.note(start, "begun")
+                        work.note(start, "begun", looked)
                 if stops and done < steps:
                     raise Stopped(f"{done} of {steps} steps are saved")
                 if overtaken:
