@@ -32,7 +32,7 @@ from capsynth.training import load_steps
 from capsynth.transforms import centre_square, to_pixels
 
 CLASSES = 10
-SCENES, PHOTOS = 3000, 150
+SCENES, PHOTOS = 3000, 400
 # Images a batch: small images need large batches, or handing them over is what is measured.
 SCENE_BATCH, PHOTO_BATCH = 256, 64
 WARM, COLD = (0, 1, 2), (1, 2)

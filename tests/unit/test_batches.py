@@ -1,17 +1,23 @@
 """Batches that workers read are those that one process reads, for as long as they are in use."""
 
 import multiprocessing
+import os
 import random
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import cast
 
 import pytest
 import torch
+from PIL import Image
 
 from capsynth.datasets import batches
 from capsynth.datasets.batches import AHEAD, load_batches
 from capsynth.datasets.images import Sample, ShardedImages
+from capsynth.shards import Sample as Stored
+from capsynth.shards import ShardRecord, encode_image, read_manifest, write_shard
+from capsynth.transforms import to_pixels
 
 SIDE, IMAGES, SIZE = 6, 29, 4
 
@@ -24,6 +30,9 @@ class Noise:
         values = [rng.randrange(256) for _ in range(3 * SIDE * (SIDE + 2))]
         pixels = torch.tensor(values, dtype=torch.uint8).view(SIDE, SIDE + 2, 3)
         return pixels.permute(2, 0, 1), sum(place), f"key{place}"
+
+    def __getitems__(self, places: Sequence[tuple[int, int]]) -> list[Sample]:
+        return [self[place] for place in places]
 
 
 IMAGES_OF_NOISE = cast(ShardedImages, Noise())
@@ -64,6 +73,40 @@ def test_workers_hand_over_no_memory_of_their_own(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(batches, "collate", refuse)
     assert len(list(load_batches(IMAGES_OF_NOISE, places(1), SIZE, 2))) == len(places(1))
+
+
+def test_all_images_of_a_batch_are_asked_for_before_the_first_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tar, manifest = tmp_path / "bat-0.tar", tmp_path / "bat-0.jsonl"
+    records = [ShardRecord(f"k{i}", "bat", 0, i, "ok", "m", extension="png") for i in range(4)]
+    drawn = [encode_image(Image.new("RGB", (4, 4), (i, 0, 0)), "png") for i in range(4)]
+    write_shard(tar, manifest, [Stored(r, d) for r, d in zip(records, drawn, strict=True)])
+    offsets = [record.offset for record in read_manifest(manifest)]
+    images = ShardedImages([(tar, manifest, 1.0)], lambda image, rng: to_pixels(image), again=True)
+    done: list[tuple[str, int]] = []
+    advise, read = os.posix_fadvise, os.pread
+
+    def note_advice(file: int, offset: int, size: int, advice: int) -> None:
+        assert advice == os.POSIX_FADV_WILLNEED
+        done.append(("asked", offsets.index(offset)))
+        advise(file, offset, size, advice)
+
+    def note_reading(file: int, size: int, offset: int) -> bytes:
+        done.append(("read", offsets.index(offset)))
+        return read(file, size, offset)
+
+    monkeypatch.setattr(os, "posix_fadvise", note_advice)
+    monkeypatch.setattr(os, "pread", note_reading)
+    red = [
+        [int(image[0, 0, 0]) for image in batch[0]]
+        for batch in load_batches(images, [[(0, 2), (0, 0)], [(1, 1), (1, 2)]], 2, 0)
+        if batch
+    ]
+    assert red == [[2, 0], [1, 2]]
+    # The image that is used again is still decoded.
+    asked_first = [("asked", 2), ("asked", 0), ("read", 2), ("read", 0)]
+    assert done == [*asked_first, ("asked", 1), ("read", 1)]
 
 
 def test_an_image_of_another_shape_is_an_error_and_leaves_no_worker() -> None:

@@ -270,14 +270,27 @@ class ShardReader:
         """
         if record.offset is None or record.size is None:
             raise CapsynthError(f"{self.tar_path}: {record.key!r} has no image: {record.reason}")
-        if self._file is None:
-            self._file = self.tar_path.open("rb")
-        data = os.pread(self._file.fileno(), record.size, record.offset)
+        data = os.pread(self._number(), record.size, record.offset)
         if len(data) != record.size:
             raise CapsynthError(
                 f"{self.tar_path}: ends inside {record.key!r}; delete it and run again"
             )
         return data
+
+    def announce(self, record: ShardRecord) -> None:
+        """Tell the kernel that ``record`` will be read: it fetches the image meanwhile.
+
+        Where images lie on a disk or beyond a network, those of a batch so come at once and not
+        one after the other. Where they are in memory it costs less than a microsecond.
+        """
+        if record.offset is not None and record.size and hasattr(os, "posix_fadvise"):  # not macOS
+            os.posix_fadvise(self._number(), record.offset, record.size, os.POSIX_FADV_WILLNEED)
+
+    def _number(self) -> int:
+        """Return the file descriptor of the tar."""
+        if self._file is None:
+            self._file = self.tar_path.open("rb")
+        return self._file.fileno()
 
     def read_image(self, record: ShardRecord) -> Image.Image:
         """Return the decoded image of ``record`` as RGB."""

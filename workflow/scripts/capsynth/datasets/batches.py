@@ -9,12 +9,10 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, default_collate, get_worker_info
 
-from capsynth.datasets.images import Sample, ShardedImages
+from capsynth.datasets.images import Place, Sample, ShardedImages
 
 # A batch: pixels, class indices and keys.
 Batch = tuple[torch.Tensor, list[int], list[str]]
-# Where an image is: its position, or (epoch, position) where randomness is wanted.
-Place = int | tuple[int, int]
 # Batches that a worker is asked for before they are wanted.
 AHEAD = 2
 
@@ -90,7 +88,7 @@ def load_batches(
     """
     if not workers and not pin_memory:
         for batch in batches:
-            yield collate([images[place] for place in batch])
+            yield collate(images.__getitems__(batch))
         return
     slots = None
     if workers and not pin_memory:

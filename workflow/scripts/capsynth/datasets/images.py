@@ -16,6 +16,8 @@ from capsynth.transforms import Transform
 # Of images that are read again, those that fit into this many bytes stay decoded, in each process.
 CACHE_BYTES = 256 * 2**20
 
+# Where an image is: its position, or (epoch, position) where randomness is wanted.
+Place = int | tuple[int, int]
 # An image, as a data set gives it: pixels, class index and key.
 Sample = tuple[torch.Tensor, int, str]
 
@@ -72,7 +74,7 @@ class ShardedImages(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self._items)
 
-    def __getitem__(self, place: int | tuple[int, int]) -> Sample:
+    def __getitem__(self, place: Place) -> Sample:
         """Return the image at a position, or at (epoch, position) where randomness is wanted."""
         epoch, i = place if isinstance(place, tuple) else (0, place)
         record = self._items[i][1]
@@ -81,6 +83,15 @@ class ShardedImages(Dataset[Sample]):
             # Of its own seed a sample an epoch: the same with any number of workers.
             rng = random.Random(derive_seed("augment", self._seed, epoch, i))
         return self._transform(self._image(i), rng), record.class_index, record.key
+
+    def __getitems__(self, places: Sequence[Place]) -> list[Sample]:
+        """Return the images at several positions, as torch's loaders ask for a batch."""
+        for place in places:
+            i = place[1] if isinstance(place, tuple) else place
+            if i not in self._cache:
+                number, record = self._items[i]
+                self._readers[number].announce(record)
+        return [self[place] for place in places]
 
     def _image(self, i: int) -> Image.Image:
         image = self._cache.get(i)
