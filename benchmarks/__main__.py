@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.harness import measure
-from benchmarks.history import add_to_history, write_table
+from benchmarks.history import RESULTS, add_to_history, write_table
 
 ROOT = Path(__file__).resolve().parents[1]
 # A module each, with ``benchmarks(work, config_file) -> Iterator[Benchmark]``.
@@ -28,7 +28,7 @@ def main() -> None:
         help=f"names the models and settings of {', '.join(OF_MODELS)}",
     )
     parser.add_argument("--rounds", type=int, default=5, help="measured rounds of every benchmark")
-    parser.add_argument("--output-dir", type=Path, default=ROOT / "benchmarks" / "results")
+    parser.add_argument("--output-dir", type=Path, default=RESULTS)
     args = parser.parse_args()
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
     for topic in args.only:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benchmarks.harness import Result
 
+RESULTS = Path(__file__).resolve().parent / "results"
 HISTORY = "history.csv"
 TABLE = "README.md"
 PACKAGES = ("torch", "diffusers", "transformers", "snakemake", "numpy")
@@ -29,13 +30,14 @@ def machine() -> str:
 
 
 def commit() -> str:
-    """Return the commit that is checked out, with a plus if files differ from it."""
+    """Return the commit that is checked out, with a plus if files differ from it; results may."""
 
     def git(*words: str) -> str:
         done = subprocess.run(["git", *words], capture_output=True, text=True, check=False)
         return done.stdout.strip()
 
-    return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain") else "")
+    changed = git("status", "--porcelain", "--", ":/", f":(exclude){RESULTS}")
+    return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
 
 
 def add_to_history(folder: Path, date: str, results: Iterable[Result]) -> None:
