@@ -84,14 +84,13 @@ class ShardedImages(Dataset[Sample]):
             rng = random.Random(derive_seed("augment", self._seed, epoch, i))
         return self._transform(self._image(i), rng), record.class_index, record.key
 
-    def __getitems__(self, places: Sequence[Place]) -> list[Sample]:
-        """Return the images at several positions, as torch's loaders ask for a batch."""
+    def announce(self, places: Sequence[Place]) -> None:
+        """Have the kernel fetch the images at these positions, which will be read."""
         for place in places:
             i = place[1] if isinstance(place, tuple) else place
             if i not in self._cache:
                 number, record = self._items[i]
                 self._readers[number].announce(record)
-        return [self[place] for place in places]
 
     def _image(self, i: int) -> Image.Image:
         image = self._cache.get(i)
