@@ -27,6 +27,9 @@ def main() -> None:
         default=ROOT / "config.yaml",
         help=f"names the models and settings of {', '.join(OF_MODELS)}",
     )
+    parser.add_argument(
+        "--matching", default="", metavar="TEXT", help="only benchmarks with this in their name"
+    )
     parser.add_argument("--rounds", type=int, default=5, help="measured rounds of every benchmark")
     parser.add_argument("--output-dir", type=Path, default=RESULTS)
     args = parser.parse_args()
@@ -36,6 +39,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as work:
             config = (args.configfile,) if topic in OF_MODELS else ()
             for benchmark in module.benchmarks(Path(work), *config):
+                if args.matching not in benchmark.name:
+                    continue
                 print(f"{benchmark.name}: {', '.join(benchmark.ways)}", flush=True)
                 add_to_history(args.output_dir, date, measure(benchmark, args.rounds))
     write_table(args.output_dir)

@@ -31,8 +31,8 @@ class Noise:
         pixels = torch.tensor(values, dtype=torch.uint8).view(SIDE, SIDE + 2, 3)
         return pixels.permute(2, 0, 1), sum(place), f"key{place}"
 
-    def __getitems__(self, places: Sequence[tuple[int, int]]) -> list[Sample]:
-        return [self[place] for place in places]
+    def announce(self, places: Sequence[tuple[int, int]]) -> None:
+        """They lie on no disk."""
 
 
 IMAGES_OF_NOISE = cast(ShardedImages, Noise())
@@ -75,7 +75,7 @@ def test_workers_hand_over_no_memory_of_their_own(monkeypatch: pytest.MonkeyPatc
     assert len(list(load_batches(IMAGES_OF_NOISE, places(1), SIZE, 2))) == len(places(1))
 
 
-def test_all_images_of_a_batch_are_asked_for_before_the_first_is_waited_for(
+def test_the_images_of_a_batch_and_of_the_next_are_asked_for_before_the_first_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tar, manifest = tmp_path / "bat-0.tar", tmp_path / "bat-0.jsonl"
@@ -100,13 +100,14 @@ def test_all_images_of_a_batch_are_asked_for_before_the_first_is_waited_for(
     monkeypatch.setattr(os, "pread", note_reading)
     red = [
         [int(image[0, 0, 0]) for image in batch[0]]
-        for batch in load_batches(images, [[(0, 2), (0, 0)], [(1, 1), (1, 2)]], 2, 0)
+        for batch in load_batches(images, [[(0, 2), (0, 0)], [(0, 1)], [(1, 2), (1, 3)]], 2, 0)
         if batch
     ]
-    assert red == [[2, 0], [1, 2]]
-    # The image that is used again is still decoded.
-    asked_first = [("asked", 2), ("asked", 0), ("read", 2), ("read", 0)]
-    assert done == [*asked_first, ("asked", 1), ("read", 1)]
+    assert red == [[2, 0], [1], [2, 3]]
+    assert done == [
+        *(("asked", 2), ("asked", 0), ("asked", 1), ("read", 2), ("read", 0)),
+        *(("asked", 3), ("read", 1), ("read", 3)),  # the image that is used again is still decoded
+    ]
 
 
 def test_an_image_of_another_shape_is_an_error_and_leaves_no_worker() -> None:

@@ -5,6 +5,7 @@ import errno
 import io
 import json
 import os
+import resource
 import shutil
 import stat
 import tempfile
@@ -13,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from capsynth.errors import CapsynthError, StorageFailed, storage_problem
+
+# Open files that a process needs beside its data: libraries, pipes, sockets.
+OTHER_FILES = 200
 
 # A dict for its order. What the warm server has written, its children have not: it writes nothing.
 _published: dict[Path, None] = {}
@@ -152,6 +156,21 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
                 raise CapsynthError(f"{path}:{number}: is no JSON object; make it anew")
             rows.append(row)
     return rows
+
+
+def files_to_keep_open(wanted: int) -> int:
+    """Return how many files a process may keep open, of ``wanted``; at least one.
+
+    The limit of open files (``ulimit -n``), often 1,024, is raised as far as the system lets it be.
+    """
+    enough = wanted + OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < enough:
+        raised = enough if hard == resource.RLIM_INFINITY else min(enough, hard)
+        with contextlib.suppress(OSError, ValueError):  # macOS has a second limit
+            resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return wanted if soft == resource.RLIM_INFINITY else max(1, min(wanted, soft - OTHER_FILES))
 
 
 def open_file(path: Path) -> io.BufferedReader:

@@ -280,8 +280,8 @@ class ShardReader:
     def announce(self, record: ShardRecord) -> None:
         """Tell the kernel that ``record`` will be read: it fetches the image meanwhile.
 
-        Where images lie on a disk or beyond a network, those of a batch so come at once and not
-        one after the other. Where they are in memory it costs less than a microsecond.
+        Where images lie on a disk or beyond a network, those of a batch so come at once, and not
+        one after the other. Where they are in memory it costs about a microsecond.
         """
         if record.offset is not None and record.size and hasattr(os, "posix_fadvise"):  # not macOS
             os.posix_fadvise(self._number(), record.offset, record.size, os.POSIX_FADV_WILLNEED)

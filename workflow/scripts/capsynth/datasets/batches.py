@@ -3,7 +3,8 @@
 import math
 import mmap
 import signal
-from collections.abc import Generator, Iterable, Sequence
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -86,9 +87,11 @@ def load_batches(
         workers: Processes that read; 0 reads in this one.
         pin_memory: Whether pixels are copied, by a thread, to where a GPU fetches them.
     """
+    # A loader with workers asks for batches before they are wanted.
+    batches = _announced(images, batches, 0 if workers else 1)
     if not workers and not pin_memory:
         for batch in batches:
-            yield collate(images.__getitems__(batch))
+            yield collate([images[place] for place in batch])
         return
     slots = None
     if workers and not pin_memory:
@@ -113,6 +116,19 @@ def load_batches(
         # Of an error in a worker the traceback holds what would end the workers when it is dropped.
         if workers:
             read._shutdown_workers()
+
+
+def _announced(
+    images: ShardedImages, batches: Iterable[Sequence[Place]], ahead: int
+) -> Iterator[Sequence[Place]]:
+    """Yield batches of which all images, and those of ``ahead`` further batches, are announced."""
+    waiting: deque[Sequence[Place]] = deque()
+    for batch in batches:
+        images.announce(batch)
+        waiting.append(batch)
+        if len(waiting) > ahead:
+            yield waiting.popleft()
+    yield from waiting
 
 
 def _ignore_sigterm(worker: int) -> None:

@@ -1,6 +1,7 @@
 """Images of several shards as one map-style data set."""
 
 import random
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from capsynth.errors import CapsynthError
+from capsynth.files import files_to_keep_open
 from capsynth.seeding import derive_seed
 from capsynth.shards import ShardReader, ShardRecord, read_manifest, take_fraction, usable
 from capsynth.transforms import Transform
@@ -66,6 +68,9 @@ class ShardedImages(Dataset[Sample]):
                 f"no usable image in {len(shards)} shards; look for rejected records in "
                 f"{shards[0][1] if shards else 'an empty list'}"
             )
+        # Tars that are open, the one that was read last at the end.
+        self._opened: OrderedDict[int, None] = OrderedDict()
+        self._most_opened = files_to_keep_open(len(self._readers))
         self._transform = transform
         self._seed = seed
         self._cache: dict[int, Image.Image] = {}
@@ -84,20 +89,28 @@ class ShardedImages(Dataset[Sample]):
             rng = random.Random(derive_seed("augment", self._seed, epoch, i))
         return self._transform(self._image(i), rng), record.class_index, record.key
 
-    def __getitems__(self, places: Sequence[Place]) -> list[Sample]:
-        """Return the images at several positions, as torch's loaders ask for a batch."""
+    def announce(self, places: Sequence[Place]) -> None:
+        """Have the kernel fetch the images at these positions, which will be read."""
         for place in places:
             i = place[1] if isinstance(place, tuple) else place
             if i not in self._cache:
                 number, record = self._items[i]
-                self._readers[number].announce(record)
-        return [self[place] for place in places]
+                self._reader(number).announce(record)
+
+    def _reader(self, number: int) -> ShardReader:
+        """Return the reader of a shard; if too many are open, close the one that rests longest."""
+        self._opened[number] = None
+        self._opened.move_to_end(number)
+        if len(self._opened) > self._most_opened:
+            oldest, _ = self._opened.popitem(last=False)
+            self._readers[oldest].close()
+        return self._readers[number]
 
     def _image(self, i: int) -> Image.Image:
         image = self._cache.get(i)
         if image is None:
             number, record = self._items[i]
-            image = self._readers[number].read_image(record)
+            image = self._reader(number).read_image(record)
             size = 3 * image.width * image.height
             if size <= self._cache_room:
                 self._cache[i] = image
