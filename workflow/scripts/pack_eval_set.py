@@ -8,6 +8,7 @@ from pathlib import Path
 
 from capsynth import cli
 from capsynth.corruptions import LIBRARIES, CorruptionSettings
+from capsynth.datasets.drawn import check_drawn
 from capsynth.datasets.layouts import (
     CLASS_FOLDERS,
     CORRUPTION_FOLDERS,
@@ -54,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.folder is None:
         source = settings_from_json(SourceSettings, args.source)
     else:
+        for root in args.folder:
+            check_drawn(root, root.with_name(f"{root.name}.json"))
         source = EvalSource(
             tuple(args.folder),
             args.layout,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from capsynth import cli
+from capsynth.datasets.drawn import check_drawn
 from capsynth.datasets.rows import SourceSettings
 from capsynth.datasets.selection import ALL, Selection
 from capsynth.packing import pack_class_shard, pack_indexed_shard
@@ -49,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.max_rejected,
     )
     if args.folder is not None:
+        check_drawn(args.folder.parent, args.folder.with_name(f"{args.folder.name}.json"))
         pack_class_shard(args.folder, *rest)
     elif args.source is None:
         parser.error("--rows needs --source")

@@ -17,7 +17,7 @@ sys.path.insert(0, os.path.abspath(SCRIPTS))
 from capsynth.caches import keep_caches
 from capsynth.configuration import class_table, complete
 from capsynth.errors import CapsynthError
-from capsynth.files import dump_json, write_if_changed
+from capsynth.files import dump_json, write_if_changed, write_recorded
 from capsynth.prompting import check_class_words, class_fields
 from capsynth.shards import shard_name, split_shard_name
 from capsynth.source_code import write_code_digests
@@ -87,5 +87,5 @@ def code(script):
 def argument_file(name, words):
     """A file of command-line arguments, one a line: a shell takes no command of 128 KiB or more."""
     path = Path(f"results/.arguments/{name}.txt")
-    write_if_changed(path, "".join(f"{word}\n" for word in words))
+    write_recorded(path, "".join(f"{word}\n" for word in words), "Snakemake")
     return path

@@ -17,10 +17,9 @@ from capsynth.datasets.sources import (
     class_digests,
     class_token,
     index_token,
+    read_class_index,
     source_of,
 )
-from capsynth.files import read_json
-
 
 def downloaded(entry):
     """What has to be downloaded for an entry: places below the download folder."""
@@ -159,7 +158,7 @@ def class_rows(wildcards):
     class_id, _ = split_shard_name(wildcards.shard)
     rows = f"results/{DATASET}/source/{class_id}.jsonl"
     packed = Path(f"results/{DATASET}/real/.{wildcards.shard}.sources.json")
-    is_packed = packed.exists() and read_json(packed)["token"] == shard_token(wildcards)
+    is_packed = packed.exists() and read_class_index(packed)["token"] == shard_token(wildcards)
     return [ancient(rows) if is_packed else rows]
 
 

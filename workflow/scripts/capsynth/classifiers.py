@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from capsynth.errors import CapsynthError
-from capsynth.files import atomic_path, dump_json
+from capsynth.files import atomic_path, dump_json, read_json
+from capsynth.integrity import check_file, unreadable
 from capsynth.transforms import Preprocessing
 
 
@@ -89,13 +90,32 @@ def save_classifier(path: Path, model: torch.nn.Module, card: ClassifierCard) ->
 
 
 def load_classifier(path: Path) -> tuple[torch.nn.Module, ClassifierCard]:
-    """Read a classifier, ready to evaluate."""
-    with safe_open(path, framework="pt") as file:
-        card = _card_from(json.loads(file.metadata()["card"]))
-        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    """Read a classifier, ready to evaluate.
+
+    Raises:
+        Damaged: If it is none, or not the one that its job wrote or its history names.
+    """
+    check_file(path, *_named_by_history(path))
+    try:
+        with safe_open(path, framework="pt") as file:
+            card = _card_from(json.loads(file.metadata()["card"]))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise unreadable(path, error) from error
     model = build_classifier(card.model, len(card.class_ids), card.image_size)
-    model.load_state_dict(tensors)
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise unreadable(path, error) from error
     return model.eval(), card
+
+
+def _named_by_history(checkpoint: Path) -> tuple[str | None, str]:
+    """Return what a checkpoint's history says its SHA-256 is, and the path of the history."""
+    history = checkpoint.with_suffix(".json")
+    about = read_json(history) if history.is_file() else None
+    said = about.get("checkpoint_sha256") if isinstance(about, dict) else None
+    return said, str(history)
 
 
 def _card_from(value: dict[str, Any]) -> ClassifierCard:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from capsynth.errors import TRY_AGAIN, CapsynthError, Stopped, Superseded
 from capsynth.failures import explain
+from capsynth.integrity import check_file
 from capsynth.job_log import JobLog
 from capsynth.offline import go_offline
 
@@ -34,6 +35,9 @@ def run(main: Callable[[], None]) -> int:
     go_offline()
     with JobLog() as job:
         try:
+            for word in sys.argv[1:]:
+                if word.startswith("@"):
+                    check_arguments(Path(word[1:]))
             main()
         except Stopped as stop:
             print("stopped by SIGTERM; started again it goes on from here:", stop, file=sys.stderr)
@@ -52,6 +56,16 @@ def run(main: Callable[[], None]) -> int:
             print("error:", reason, file=sys.stderr)
             job.exit_code = 1
         return job.exit_code
+
+
+def check_arguments(path: Path) -> None:
+    """Check a file of arguments before argparse reads it.
+
+    Raises:
+        Damaged: If it is not what Snakemake wrote.
+    """
+    if path.is_file():
+        check_file(path)
 
 
 def set_threads(threads: int) -> None:

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from capsynth.errors import CapsynthError
 from capsynth.extractors import ExtractorSettings, load_extractor
 from capsynth.files import dump_json
 from capsynth.fingerprints import fingerprint
-from capsynth.parquet import write_parquet
+from capsynth.integrity import Damaged
+from capsynth.parquet import read_parquet, write_parquet
 from capsynth.progress import Progress
 from capsynth.shards import ShardReader, ShardRecord, read_manifest, usable
 
@@ -160,7 +160,7 @@ def read_features(paths: Sequence[Path]) -> Features:
 
 def _read(path: Path) -> Features:
     try:
-        table = pq.read_table(path)
+        table = read_parquet(path)
         about = json.loads((table.schema.metadata or {})[METADATA_KEY])
         width = table.schema.field("feature").type.list_size
         values = table["feature"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
@@ -174,6 +174,8 @@ def _read(path: Path) -> Features:
         )
     except FileNotFoundError as error:
         raise CapsynthError(f"{path} does not exist; extract the features first") from error
+    except Damaged:
+        raise
     except (pa.ArrowInvalid, AttributeError, KeyError, ValueError) as error:
         raise CapsynthError(
             f"{path}: not a file of features ({error}); delete it and extract them again"

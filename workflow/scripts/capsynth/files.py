@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import io
 import json
 import os
@@ -14,6 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from capsynth.errors import CapsynthError, StorageFailed, storage_problem
+from capsynth.integrity import (
+    drop_record,
+    read_checked,
+    record_file,
+    unreadable,
+    write_record,
+)
 
 # Open files that a process needs beside its data: libraries, pipes, sockets.
 OTHER_FILES = 200
@@ -22,8 +30,11 @@ OTHER_FILES = 200
 _published: dict[Path, None] = {}
 
 
-def note_published(path: Path) -> None:
-    """Note that this process has put a file in place; what is hidden is no result."""
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Rename a finished file to ``path``, and note it; what is hidden is no result."""
+    # First, so that no moment has a new file with the record of an old one.
+    drop_record(path)
+    os.replace(temporary, path)
     if not any(part.startswith(".") and part != ".." for part in path.parts):
         _published[path] = None
 
@@ -33,12 +44,23 @@ def published() -> list[Path]:
     return [path for path in _published if path.exists()]
 
 
+def record_published(made_by: str) -> dict[str, str]:
+    """Leave a record of what this process has put in place; return the checksums by path."""
+    digests = {}
+    for path in published():
+        # Another copy of the job may take it away at any time.
+        with contextlib.suppress(OSError):
+            digests[str(path)] = record_file(path, made_by)
+    return digests
+
+
 @contextlib.contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` and rename it to ``path`` if the block succeeds.
 
     The temporary name is unique, so two copies of a job never write to one file; the data is
-    flushed to the disk before the rename, so a crash leaves the old file or the whole new one.
+    flushed to the disk before the rename, so a crash leaves the old file or the whole new one;
+    not if it need not be ``durable``, since after a crash its reader can do without it.
 
     Raises:
         StorageFailed: If the file system cannot take the file.
@@ -50,10 +72,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary = Path(name)
         os.close(handle)
         yield temporary
-        flush(temporary)
+        if durable:
+            flush(temporary)
         temporary.chmod(0o666 & ~_umask())
-        os.replace(temporary, path)
-        note_published(path)
+        put_in_place(temporary, path)
     except BaseException as error:
         if temporary is not None:
             # It may fail for the same reason, which is the one to tell.
@@ -112,8 +134,14 @@ def write_text(path: Path, text: str) -> None:
 
 def write_if_changed(path: Path, text: str) -> None:
     """Write ``text`` as ``write_text`` does, unless ``path`` holds it already."""
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
+    if not path.exists() or path.read_bytes() != text.encode():
         write_text(path, text)
+
+
+def write_recorded(path: Path, text: str, made_by: str) -> None:
+    """Write ``text`` as ``write_if_changed`` does, and leave a record of it for its readers."""
+    write_if_changed(path, text)
+    write_record(path, hashlib.sha256(text.encode()).hexdigest(), made_by)
 
 
 def dump_json(value: Any) -> str:
@@ -128,8 +156,16 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read one JSON document."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Read one JSON document.
+
+    Raises:
+        Damaged: If it is none, or not what its job wrote.
+    """
+    data = read_checked(path)
+    try:
+        return json.loads(data.decode())
+    except (ValueError, RecursionError) as error:
+        raise unreadable(path, error) from None
 
 
 def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -137,14 +173,18 @@ def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     write_text(path, "".join(dump_json(row) + "\n" for row in rows))
 
 
-def read_json_lines(path: Path) -> list[dict[str, Any]]:
+def read_json_lines(path: Path, check: bool = True) -> list[dict[str, Any]]:
     """Read JSON Lines, an object a line.
 
+    Args:
+        path: The file.
+        check: Whether it is compared with the record of its job.
+
     Raises:
-        CapsynthError: If a line holds something else.
+        CapsynthError: If a line holds something else, or the file is not what its job wrote.
     """
     # Split at newlines only: captions may hold other characters that str.splitlines breaks at.
-    lines = path.read_bytes().split(b"\n")
+    lines = (read_checked(path) if check else path.read_bytes()).split(b"\n")
     rows = []
     for number, line in enumerate(lines, start=1):
         if line:

@@ -184,6 +184,7 @@ def generate_shard(
     parts = [_part(work, number) for number, _ in batches(wanted, settings.batch_size)]
 
     def join(tar: Path, manifest: Path) -> None:
+        work.require_intact()
         write_shard(tar, manifest, _joined(rows, parts, mark))
 
     work.publish(join)

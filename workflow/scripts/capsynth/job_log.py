@@ -12,12 +12,12 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from capsynth.energy import EnergyMeter
-from capsynth.files import dump_json, published
-from capsynth.fingerprints import file_digest
+from capsynth.files import dump_json, record_published
 
 PREFIX = "capsynth-job "
 # Set by the workflow when a run starts: the name of its record. Jobs inherit it, SLURM's too.
@@ -25,7 +25,7 @@ RUN_VARIABLE = "CAPSYNTH_RUN"
 
 
 class JobLog:
-    """Writes the two lines to stderr; nothing outside of a run.
+    """Writes the two lines to stderr, none outside of a run; leaves records of what was made.
 
     Attributes:
         exit_code: What the job ends with, unless an exception says otherwise.
@@ -58,6 +58,8 @@ class JobLog:
         cpu_s = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
         energy_j = self._energy.stop(cpu_s) if self._energy else None
         exit_code = _exit_code(error, self.exit_code)
+        # The next job reads it, in a run or by hand.
+        digests = record_published(Path(sys.argv[0]).stem) if exit_code == 0 else {}
         self._say(
             {
                 "cpu_s": round(cpu_s, 2),
@@ -66,21 +68,10 @@ class JobLog:
                 "gpu": _gpu(),
                 # Of the largest process of the job, be it this one or one that it started.
                 "peak_memory_mb": round(max(_peak_bytes(), _bytes(children.ru_maxrss)) / 1e6),
-                "sha256": self._digests() if exit_code == 0 else {},
+                "sha256": digests,
                 "wall_s": round(time.monotonic() - self._began, 2),
             }
         )
-
-    def _digests(self) -> dict[str, str]:
-        """Return the checksums of what this process has put in place."""
-        if self._facts["run"] is None:
-            return {}
-        digests = {}
-        for path in published():
-            # Another copy of the job may take it away at any time.
-            with contextlib.suppress(OSError):
-                digests[str(path)] = file_digest(path)
-        return digests
 
     def _say(self, more: dict[str, Any]) -> None:
         if self._facts["run"] is None:

@@ -1,4 +1,4 @@
-"""Parquet files that are whole or not there."""
+"""Parquet files that are whole or not there, and read only as they were written."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from capsynth.files import atomic_path
+from capsynth.integrity import read_checked, unreadable
 
 
 def write_parquet(path: Path, table: pa.Table) -> None:
@@ -18,3 +19,37 @@ def write_parquet(path: Path, table: pa.Table) -> None:
     pq.write_table(table, buffer, compression="zstd")
     with atomic_path(path) as temporary:
         temporary.write_bytes(buffer.getvalue())
+
+
+def read_parquet(path: Path) -> pa.Table:
+    """Read a table.
+
+    Raises:
+        Damaged: If it is not what its job wrote.
+        ValueError: If it is no table.
+        FileNotFoundError: If it does not exist.
+    """
+    data = read_checked(path)
+    try:
+        return pq.read_table(pa.BufferReader(data))
+    except (pa.ArrowException, OSError) as error:  # what is damaged inside is an OSError
+        raise ValueError(str(error)) from error
+
+
+def count_rows(path: Path) -> int:
+    """Return the rows of a table, by its end alone: its data may be large.
+
+    Raises:
+        Damaged: If that does not agree with itself.
+        FileNotFoundError: If it does not exist.
+    """
+    try:
+        about = pq.read_metadata(path)
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise unreadable(path, error) from error
+    groups = [about.row_group(i) for i in range(about.num_row_groups)]
+    if about.num_rows != sum(group.num_rows for group in groups):
+        raise unreadable(path, ValueError("its numbers of rows contradict one another"))
+    return int(about.num_rows)

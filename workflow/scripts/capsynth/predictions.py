@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from capsynth.errors import CapsynthError
 from capsynth.files import dump_json
-from capsynth.parquet import write_parquet
+from capsynth.integrity import Damaged
+from capsynth.parquet import read_parquet, write_parquet
 
 METADATA_KEY = b"capsynth"
 
@@ -149,7 +149,7 @@ def read_predictions(path: Path) -> Predictions:
         CapsynthError: If the file is none that ``write_predictions`` wrote.
     """
     try:
-        table = pq.read_table(path)
+        table = read_parquet(path)
         about = json.loads((table.schema.metadata or {})[METADATA_KEY])
         classes = len(about["class_ids"])
         probabilities = table["probabilities"].combine_chunks()
@@ -169,6 +169,8 @@ def read_predictions(path: Path) -> Predictions:
         )
     except FileNotFoundError as error:
         raise CapsynthError(f"{path} does not exist; evaluate the run first") from error
+    except Damaged:
+        raise
     except (pa.ArrowInvalid, KeyError, ValueError) as error:
         raise CapsynthError(
             f"{path}: not a file of predictions ({error}); delete it and evaluate the run again"

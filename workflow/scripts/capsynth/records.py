@@ -11,6 +11,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 from capsynth.errors import CapsynthError
 from capsynth.files import write_text
+from capsynth.integrity import read_checked, unreadable
 
 # More would show the noise of another machine's arithmetic.
 DECIMALS = 6
@@ -56,23 +57,36 @@ def read_records(path: Path, kind: type[Record], made_by: str) -> list[Record]:
         made_by: The rule that makes the file, for messages.
 
     Raises:
-        CapsynthError: If the file does not exist, has other columns or a value is no number.
+        CapsynthError: If the file does not exist, is not what its job wrote, has other columns or a
+            value is no number.
     """
     if not path.exists():
         raise CapsynthError(f"{path} does not exist; run {made_by} first")
     readers = {name: _reader(hint) for name, hint in get_type_hints(kind).items()}
-    with path.open(encoding="utf-8", newline="") as file:
-        lines = csv.DictReader(file)
+    lines = csv.DictReader(csv_text(path))
+    try:
         if lines.fieldnames != list(readers):
             raise CapsynthError(
                 f"{path}: has columns {lines.fieldnames}, not {list(readers)}; run {made_by} again"
             )
-        try:
-            return [
-                kind(**{name: read(line[name]) for name, read in readers.items()}) for line in lines
-            ]
-        except (TypeError, ValueError) as error:
-            raise CapsynthError(f"{path}:{lines.line_num}: {error}; run {made_by} again") from error
+        return [
+            kind(**{name: read(line[name]) for name, read in readers.items()}) for line in lines
+        ]
+    except (TypeError, ValueError, csv.Error) as error:
+        raise CapsynthError(f"{path}:{lines.line_num}: {error}; run {made_by} again") from error
+
+
+def csv_text(path: Path) -> io.StringIO:
+    """Return the text of a CSV file, as the csv module reads it.
+
+    Raises:
+        Damaged: If it is no text, or not what its job wrote.
+    """
+    data = read_checked(path)
+    try:
+        return io.StringIO(data.decode(), newline="")
+    except UnicodeDecodeError as error:
+        raise unreadable(path, error) from None
 
 
 def _reader(hint: Any) -> Callable[[str], Any]:

@@ -5,6 +5,7 @@ kept under an undeclared name, ``.{first output}.partial/``:
 
     owner               the mark of the start that may publish
     {mark}/000012.tar   a finished batch
+    {mark}/000012.sha256  the checksums of its files
     {mark}/finished/    the outputs themselves, once they are complete
 
 The mark names all that the bytes depend on: settings, inputs, code. Work of another mark is never
@@ -13,6 +14,7 @@ is started again after it had finished (its node was thought dead, it ran over i
 ended, its Snakemake was killed) takes them from there. ``clear_leftovers`` clears them away.
 """
 
+import logging
 import os
 import re
 import shutil
@@ -25,15 +27,20 @@ from typing import TypeVar
 
 from capsynth.errors import Superseded
 from capsynth.files import (
+    atomic_path,
+    dump_json,
     flush,
-    note_published,
+    put_in_place,
     read_json,
     write_json,
     write_text,
 )
 from capsynth.fingerprints import file_digest
+from capsynth.integrity import Damaged
 from capsynth.progress import Progress
 from capsynth.stopping import StopFlag, deferred_stop
+
+log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Ready = TypeVar("Ready")
@@ -43,6 +50,9 @@ Numbered = tuple[int, Sequence[Item]]
 
 # Beside an output: what its job keeps, a new one that is not whole, an old one that gives way.
 _LEFTOVER = re.compile(r"\.(?P<name>.+?)\.(partial|[^./]+\.(tmp|old))")
+
+# Of the files of a batch: its checksums, and the mark of the copy that makes it.
+SEAL, CLAIM = ".sha256", ".claim"
 
 # Names a file to which each batch adds a line when it is begun and when it is finished; for audits.
 BATCH_LOG_VARIABLE = "CAPSYNTH_BATCH_LOG"
@@ -130,6 +140,7 @@ class PartialWork:
         for other in self._root.iterdir():
             if other.is_dir() and other.name != mark:
                 shutil.rmtree(other, ignore_errors=True)
+        self.drop_damaged()
         if self.is_finished() and not self._is_intact():
             self._record.unlink(missing_ok=True)
 
@@ -159,6 +170,7 @@ class PartialWork:
         with deferred_stop() as stop:
             for number, batch, _ in self._taken(items, size, suffix, progress, stop):
                 yield number, batch
+                self.seal(number)
                 self.note(number, "finished")
                 progress.advance(len(batch))
 
@@ -196,6 +208,7 @@ class PartialWork:
 
         def finish(number: int, batch: Sequence[Item], made: Made) -> int:
             write(number, batch, made)
+            self.seal(number)
             self.note(number, "finished")
             return len(batch)
 
@@ -256,10 +269,61 @@ class PartialWork:
         """Return whether this copy is the first to begin a batch."""
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
-            self.path(number, ".claim").touch(exist_ok=False)
+            self.path(number, CLAIM).touch(exist_ok=False)
         except FileExistsError:
             return False
         return True
+
+    def seal(self, number: int) -> None:
+        """Keep the checksums of the files of a finished batch: what is kept for days may rot."""
+        files = [p for p in self.folder.glob(f"{number:06d}.*") if p.suffix not in (SEAL, CLAIM)]
+        try:
+            digests = {path.name: file_digest(path) for path in files}
+        except FileNotFoundError:
+            return  # another copy has finished, and cleared the batches away
+        with atomic_path(self.path(number, SEAL), durable=False) as temporary:
+            temporary.write_text(dump_json(digests), encoding="utf-8")
+
+    def drop(self, number: int) -> None:
+        """Delete all that is kept of a batch."""
+        for path in self.folder.glob(f"{number:06d}.*"):
+            path.unlink(missing_ok=True)
+
+    def drop_damaged(self) -> list[Path]:
+        """Delete the batches that are not as they were finished; return their damaged files.
+
+        They are made anew; a file that is not there any more was not needed any more.
+        """
+        damaged = []
+        for number in self.numbers(SEAL):
+            try:
+                seal = read_json(self.path(number, SEAL))
+                rotten = [
+                    self.folder / name
+                    for name, sha256 in seal.items()
+                    if (self.folder / name).exists() and file_digest(self.folder / name) != sha256
+                ]
+            except Damaged:
+                rotten = [self.path(number, SEAL)]
+            except FileNotFoundError:
+                continue  # another copy has taken it away
+            if rotten:
+                log.warning("%s is damaged: its batch is made anew", rotten[0])
+                self.drop(number)
+                damaged += rotten
+        return damaged
+
+    def require_intact(self) -> None:
+        """Check all finished batches, before they become the outputs.
+
+        Raises:
+            Damaged: If one is not as it was finished; it is deleted.
+        """
+        if damaged := self.drop_damaged():
+            raise Damaged(
+                f"{damaged[0]}: a finished batch is not what was written, and was deleted; start "
+                "again: it alone is made anew"
+            )
 
     def note(self, number: int, event: str, at: int | None = None) -> None:
         """Add a line to the log of batches, if there is one.
@@ -306,9 +370,12 @@ class PartialWork:
             Superseded: If another start has taken over.
         """
         parts = [self.path(number, ".jsonl") for number, _ in batches(range(count), size)]
-        self.publish(
-            lambda path: write_text(path, "".join(p.read_text(encoding="utf-8") for p in parts))
-        )
+
+        def join(path: Path) -> None:
+            self.require_intact()
+            write_text(path, "".join(part.read_text(encoding="utf-8") for part in parts))
+
+        self.publish(join)
 
     def is_finished(self) -> bool:
         """Return whether some start has completed the outputs."""
@@ -331,9 +398,12 @@ class PartialWork:
 
     def _is_intact(self) -> bool:
         """Whether the complete outputs are as they were written: they may be edited in place."""
-        digests = read_json(self._record)
+        try:
+            digests = read_json(self._record)
+        except Damaged:
+            return False
         kept = self._kept()
-        return all(path.exists() and file_digest(path) == digests[path.name] for path in kept)
+        return all(path.exists() and file_digest(path) == digests.get(path.name) for path in kept)
 
     def _kept(self) -> list[Path]:
         return [self.folder / "finished" / output.name for output in self.outputs]
@@ -358,7 +428,6 @@ def _link(source: Path, target: Path) -> None:
         except OSError:
             shutil.copyfile(source, temporary / "file")
             flush(temporary / "file")
-        os.replace(temporary / "file", target)
-        note_published(target)
+        put_in_place(temporary / "file", target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -21,6 +21,7 @@ from PIL import Image
 from capsynth.errors import CapsynthError
 from capsynth.files import atomic_path, dump_json, read_json_lines, write_json_lines
 from capsynth.fingerprints import file_digest
+from capsynth.integrity import Damaged
 from capsynth.seeding import bucket
 
 OK = "ok"
@@ -159,15 +160,20 @@ def check_records(path: Path, records: Sequence[ShardRecord]) -> None:
         )
 
 
-def read_manifest(path: Path) -> list[ShardRecord]:
+def read_manifest(path: Path, check: bool = True) -> list[ShardRecord]:
     """Read a shard's manifest.
 
+    Args:
+        path: The manifest.
+        check: Whether it is compared with the record of its job.
+
     Raises:
-        CapsynthError: If a line has unknown or missing fields, or if fingerprints are mixed.
+        CapsynthError: If it is not what its job wrote, a line has unknown or missing fields, or
+            fingerprints are mixed.
     """
     known = {field.name for field in fields(ShardRecord)}
     records = []
-    for number, row in enumerate(read_json_lines(path), start=1):
+    for number, row in enumerate(read_json_lines(path, check), start=1):
         if unknown := sorted(set(row) - known):
             raise CapsynthError(f"{path}:{number}: unknown field {unknown[0]!r}; make it anew")
         try:
@@ -225,7 +231,8 @@ def shard_problem(tar_path: Path, manifest_path: Path) -> str | None:
     rebuilt = _Digest()
     with ShardReader(tar_path) as reader:
         for record in usable(records):
-            if hashlib.sha256(reader.read_bytes(record)).hexdigest() != record.sha256:
+            data = reader.read_bytes(record, check=False)
+            if hashlib.sha256(data).hexdigest() != record.sha256:
                 return f"image {record.key!r} is not the one that the manifest names"
         samples = (Sample(r, reader.read_bytes(r) if r.status == OK else None) for r in records)
         if _write_tar(cast(BinaryIO, rebuilt), samples) != records:
@@ -262,11 +269,16 @@ class ShardReader:
         self.tar_path = tar_path
         self._file: BinaryIO | None = None
 
-    def read_bytes(self, record: ShardRecord) -> bytes:
+    def read_bytes(self, record: ShardRecord, check: bool = True) -> bytes:
         """Return the encoded image of ``record``.
 
+        Args:
+            record: A record of the tar's manifest.
+            check: Whether the bytes are compared with its checksum.
+
         Raises:
-            CapsynthError: If the record has no image or the tar ends before the image does.
+            CapsynthError: If the record has no image, or the tar ends before the image does or
+                holds another one.
         """
         if record.offset is None or record.size is None:
             raise CapsynthError(f"{self.tar_path}: {record.key!r} has no image: {record.reason}")
@@ -274,6 +286,11 @@ class ShardReader:
         if len(data) != record.size:
             raise CapsynthError(
                 f"{self.tar_path}: ends inside {record.key!r}; delete it and run again"
+            )
+        if check and record.sha256 not in (None, hashlib.sha256(data).hexdigest()):
+            raise Damaged(
+                f"{self.tar_path}: image {record.key!r} is not the one that its manifest names; "
+                "delete the tar and run the same command again, which makes it anew"
             )
         return data
 
@@ -292,9 +309,9 @@ class ShardReader:
             self._file = self.tar_path.open("rb")
         return self._file.fileno()
 
-    def read_image(self, record: ShardRecord) -> Image.Image:
-        """Return the decoded image of ``record`` as RGB."""
-        return decode_image(self.read_bytes(record))
+    def read_image(self, record: ShardRecord, check: bool = True) -> Image.Image:
+        """Return the decoded image of ``record`` as RGB; see ``read_bytes``."""
+        return decode_image(self.read_bytes(record, check))
 
     def close(self) -> None:
         """Close the tar."""

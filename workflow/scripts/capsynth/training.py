@@ -503,9 +503,10 @@ def _fit(
                     groups, value = learner.state()
                     value |= {"step": done, "epochs": epochs, "seen": seen, "loss": loss}
                     save_state(work.path(done, STATE), groups, value)
+                    work.seal(done)
                     for number in work.numbers(STATE):
                         if number < done:
-                            work.path(number, STATE).unlink(missing_ok=True)
+                            work.drop(number)
                     work.note(start, "finished")
                     start, looked = done, time.time_ns()
                     overtaken = watches_others and _saved_step(work, steps) > done

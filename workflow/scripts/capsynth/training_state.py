@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from capsynth.errors import CapsynthError
 from capsynth.files import atomic_path, dump_json
+from capsynth.integrity import unreadable
 
 
 def save_state(path: Path, tensors: Mapping[str, Mapping[str, Tensor]], value: Any) -> None:
@@ -31,13 +32,20 @@ def save_state(path: Path, tensors: Mapping[str, Mapping[str, Tensor]], value: A
 
 
 def load_state(path: Path) -> tuple[dict[str, dict[str, Tensor]], Any]:
-    """Read what ``save_state`` wrote."""
+    """Read what ``save_state`` wrote.
+
+    Raises:
+        CapsynthError: If it is something else.
+    """
     groups: dict[str, dict[str, Tensor]] = {}
-    with safe_open(path, framework="pt") as file:
-        for key in file.keys():
-            group, name = key.split("/", 1)
-            groups.setdefault(group, {})[name] = file.get_tensor(key)
-        value = json.loads(file.metadata()["value"])
+    try:
+        with safe_open(path, framework="pt") as file:
+            for key in file.keys():
+                group, name = key.split("/", 1)
+                groups.setdefault(group, {})[name] = file.get_tensor(key)
+            value = json.loads(file.metadata()["value"])
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise unreadable(path, error) from error
     return groups, value
 
 

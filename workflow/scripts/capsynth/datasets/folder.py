@@ -7,6 +7,7 @@ copying, touching or restoring the same bytes is no change, and no image is read
 """
 
 import hashlib
+import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,7 +17,10 @@ from typing import Any
 from capsynth.errors import CapsynthError
 from capsynth.files import open_file, read_json, write_json
 from capsynth.fingerprints import fingerprint
+from capsynth.integrity import Damaged
 from capsynth.names import shown
+
+log = logging.getLogger(__name__)
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 # A photo of 100 megapixels takes less.
@@ -111,7 +115,7 @@ def source_token(folders: Mapping[str, Path], index: Path) -> str:
     """
     if not index.exists() or not all(folder.exists() for folder in folders.values()):
         return NEVER_PACKED
-    recorded = read_json(index)
+    recorded = read_packed(index)
     if _is_unchanged(folders, recorded["files"]):
         return str(recorded["token"])
     return _token(_images_of(folders), recorded)
@@ -124,7 +128,23 @@ def files_token(files: Mapping[str, Path], index: Path) -> str:
     """
     if not index.exists() or not files or not all(path.exists() for path in files.values()):
         return NEVER_PACKED
-    return _token(_watched(files), read_json(index))
+    return _token(_watched(files), read_packed(index))
+
+
+def read_packed(index: Path) -> dict[str, Any]:
+    """Return what packing recorded.
+
+    An index that is damaged, or cut, tells of no file: so all are read and compared with nothing,
+    the token is a new one, and packing writes a new index.
+    """
+    try:
+        recorded = read_json(index)
+        if type(recorded["token"]) is str and all(len(r) == 3 for r in recorded["files"].values()):
+            return dict(recorded)
+    except (Damaged, AttributeError, KeyError, TypeError):
+        pass
+    log.warning("%s is damaged: the images that it tells of are packed again", index)
+    return {"token": NEVER_PACKED, "files": {}}
 
 
 def _is_unchanged(folders: Mapping[str, Path], known: Mapping[str, list[int | str]]) -> bool:

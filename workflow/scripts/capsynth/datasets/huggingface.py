@@ -108,6 +108,8 @@ def scan(
 def files_token(settings: SourceSettings, summary: Mapping[str, Any], cache: Path) -> str:
     """Return a name of the folder that changes with its bytes: pinned data sets do not change."""
     now = content_token(paths(settings), cache / SUMMARY)
+    if "token" not in summary:  # it was damaged: this name no scan was asked by
+        return fingerprint("scanned again", now)
     return str(summary["asked"]) if now == summary["token"] else now
 
 

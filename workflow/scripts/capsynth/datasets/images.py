@@ -73,6 +73,9 @@ class ShardedImages(Dataset[Sample]):
         self._most_opened = files_to_keep_open(len(self._readers))
         self._transform = transform
         self._seed = seed
+        # Positions that this process has read: of an image that is read in every epoch, comparing
+        # the bytes with their checksum each time would cost more than it can find.
+        self._seen = bytearray(len(self._items))
         self._cache: dict[int, Image.Image] = {}
         self._cache_room = CACHE_BYTES if again else 0
 
@@ -110,7 +113,8 @@ class ShardedImages(Dataset[Sample]):
         image = self._cache.get(i)
         if image is None:
             number, record = self._items[i]
-            image = self._reader(number).read_image(record)
+            image = self._reader(number).read_image(record, check=not self._seen[i])
+            self._seen[i] = True
             size = 3 * image.width * image.height
             if size <= self._cache_room:
                 self._cache[i] = image

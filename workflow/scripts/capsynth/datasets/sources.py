@@ -5,6 +5,7 @@ are packed file by file (``folder.py``). The other sources lie in few large file
 of ``SOURCES``.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,10 @@ from capsynth.datasets import huggingface, tars
 from capsynth.datasets.folder import NEVER_PACKED
 from capsynth.datasets.rows import SourceRow, SourceSettings, write_rows
 from capsynth.files import read_json, write_json
+from capsynth.integrity import Damaged, unreadable
 from capsynth.names import check_name
+
+log = logging.getLogger(__name__)
 
 Rows = dict[str, list[SourceRow]]
 Summary = Mapping[str, Any]
@@ -88,7 +92,22 @@ def index_token(settings: SourceSettings, folder: Path) -> str:
     """Return a name of a source's files: another one if it has to be scanned anew."""
     if not (folder / SUMMARY).exists():
         return NEVER_PACKED
-    return source_of(settings).files_token(settings, read_json(folder / SUMMARY), folder / CACHE)
+    return source_of(settings).files_token(settings, read_summary(folder), folder / CACHE)
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """Return what the last scan left; nothing if that is damaged, so that the source is scanned.
+
+    What is asked for then has a name that no scan of whole files was asked by.
+    """
+    try:
+        summary = read_json(folder / SUMMARY)
+        if {"asked", "digests"} <= summary.keys():
+            return dict(summary)
+    except (Damaged, AttributeError):
+        pass
+    log.warning("%s is damaged: the source is scanned again", folder / SUMMARY)
+    return {"asked": NEVER_PACKED, "digests": {}}
 
 
 def class_digests(
@@ -97,7 +116,7 @@ def class_digests(
     """Return a name of the images of each class, now; none before the first scan."""
     if not (folder / SUMMARY).exists():
         return {}
-    summary = read_json(folder / SUMMARY)
+    summary = read_summary(folder)
     return source_of(settings).digests(settings, class_ids, summary, folder / CACHE)
 
 
@@ -110,11 +129,25 @@ def class_token(digest: str | None, index: Path) -> str:
     """
     if digest is None or not index.exists():
         return NEVER_PACKED
-    packed = read_json(index)
-    return str(packed["token"]) if packed["digest"] == digest else digest
+    packed = read_class_index(index)
+    return packed["token"] if packed["digest"] == digest else digest
+
+
+def read_class_index(index: Path) -> dict[str, str]:
+    """Return what was packed of a class; what fits no class if that is damaged."""
+    try:
+        packed = read_json(index)
+        return {name: str(packed[name]) for name in ("token", "digest")}
+    except (Damaged, KeyError, TypeError):
+        log.warning("%s is damaged: the images of its shard are packed again", index)
+        return {"token": NEVER_PACKED, "digest": ""}
 
 
 def write_class_index(index: Path, class_id: str, token: str, folder: Path) -> None:
     """Record what was packed of a class: its digest, and the token that packing was asked for."""
-    digest = read_json(folder / SUMMARY)["digests"][class_id]
+    summary = read_json(folder / SUMMARY)
+    try:
+        digest = summary["digests"][class_id]
+    except (KeyError, TypeError) as error:
+        raise unreadable(folder / SUMMARY, error) from error
     write_json(index, {"token": token, "digest": digest})

@@ -17,6 +17,7 @@ from capsynth.datasets.rows import LabelledRow, SourceRow, SourceSettings, class
 from capsynth.errors import CapsynthError
 from capsynth.files import read_json, write_json
 from capsynth.fingerprints import fingerprint
+from capsynth.integrity import Damaged
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")
 # ImageNet in one tar, an image and its label each, has a quarter of this.
@@ -157,7 +158,7 @@ def _rows(
     for name, tar in tars.items():
         kept = cache / f"{fingerprint(name, label_key)}.json"
         status = _status(tar)
-        known: dict[str, Any] = read_json(kept) if kept.exists() else {}
+        known = _read_kept(kept)
         if known.get("status") == status:
             rows = [
                 (row[0], SourceRow(row[1], row[2], name, row[3], row[4])) for row in known["rows"]
@@ -166,8 +167,20 @@ def _rows(
             rows = scan_tar(tar, label_key)
             if keep:
                 plain = [[label, r.key, r.sha256, r.offset, r.size] for label, r in rows]
-                write_json(kept, {"status": status, "rows": plain})
+                about = {"status": status, "rows": plain}
+                write_json(kept, {**about, "fingerprint": fingerprint(about)})
         yield from rows
+
+
+def _read_kept(path: Path) -> dict[str, Any]:
+    """Return what is kept of a tar; nothing if there is none, or it is not what was written."""
+    try:
+        about: dict[str, Any] = read_json(path)
+        # Older versions kept none.
+        said = about.pop("fingerprint", None)
+        return about if said in (None, fingerprint(about)) else {}
+    except (FileNotFoundError, Damaged, AttributeError):
+        return {}
 
 
 def scan(
@@ -186,6 +199,8 @@ def scan(
 def files_token(settings: SourceSettings, summary: Mapping[str, Any], cache: Path) -> str:
     """Return a name of the tars that changes with the name, size or time of any of them."""
     now = {name: _status(tar) for name, tar in list_tars(settings.path).items()}
+    if "files" not in summary:  # it was damaged: this name no scan was asked by
+        return fingerprint("scanned again", now)
     return str(summary["asked"]) if now == summary["files"] else fingerprint(now)
 
 
@@ -197,7 +212,7 @@ def digests(
     Tars whose size or time is not as recorded are read; nothing is written.
     """
     tars = list_tars(settings.path)
-    if {name: _status(tar) for name, tar in tars.items()} == summary["files"]:
+    if {name: _status(tar) for name, tar in tars.items()} == summary.get("files"):
         return dict(summary["digests"])
     rows = class_rows(_rows(tars, settings.label_key, cache, keep=False), class_ids, settings)
     return {class_id: rows_digest(of_class) for class_id, of_class in rows.items()}

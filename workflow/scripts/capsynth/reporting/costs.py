@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from capsynth.errors import CapsynthError
 from capsynth.files import read_json, read_json_lines
+from capsynth.parquet import count_rows
 from capsynth.prompting import DROPPED
 from capsynth.provenance import last_words
+from capsynth.records import csv_text
 from capsynth.shards import REJECTED
 
 HOUR_S = 3600.0
@@ -147,10 +147,9 @@ def wall_s(benchmark: Path) -> float:
         CapsynthError: If its benchmark is none of Snakemake.
     """
     try:
-        with benchmark.open(encoding="utf-8", newline="") as file:
-            (row,) = csv.DictReader(file, delimiter="\t")
-            return float(row["s"])
-    except (KeyError, ValueError) as error:
+        (row,) = csv.DictReader(csv_text(benchmark), delimiter="\t")
+        return float(row["s"])
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise CapsynthError(
             f"{benchmark}: no benchmark of Snakemake; delete it and run again"
         ) from error
@@ -188,7 +187,7 @@ def images_in(path: Path) -> int | None:
         case ".jsonl":
             return sum(row.get("status") not in WITHOUT_IMAGE for row in read_json_lines(path))
         case ".parquet":
-            return int(pq.read_metadata(path).num_rows)
+            return count_rows(path)
         case ".json":
             history = read_json(path)
             if isinstance(history, dict) and {"epochs", "images"} <= history.keys():

@@ -14,6 +14,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from capsynth.errors import CapsynthError
 from capsynth.names import check_name
+from capsynth.records import csv_text
 from capsynth.reporting.scores import Score
 from capsynth.reporting.style import (
     MARKERS,
@@ -66,30 +67,26 @@ def read_sweep_scores(path: Path) -> SweepScores:
     if not path.exists():
         raise CapsynthError(f"{path} does not exist; call run_sweep first")
     expected = [field.name for field in fields(Score)]
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = csv.reader(file)
-        head = next(rows, [])
-        if head[1:] != expected:
-            raise CapsynthError(
-                f"{path}: has columns {head}, not what was swept and {expected}; "
-                "call run_sweep again"
-            )
-        points = []
-        for swept, *row in rows:
-            named = dict(zip(expected, row, strict=False))
-            try:
-                # Rows without a seed are those over seeds; `a - b` is a comparison.
-                if (named["metric"], named["seed"]) != ("top1", ""):
-                    continue
-                if " - " in named["training_set"]:
-                    continue
-                value, low, high = (float(named[name]) for name in ("value", "ci_low", "ci_high"))
-            except (KeyError, ValueError) as error:
-                raise CapsynthError(
-                    f"{path}:{rows.line_num}: {error}; call run_sweep again"
-                ) from error
-            names = (named["training_set"], named["recipe"], named["eval_set"])
-            points.append(SweepPoint(swept, *names, value, low, high))
+    rows = csv.reader(csv_text(path))
+    head = next(rows, [])
+    if head[1:] != expected:
+        raise CapsynthError(
+            f"{path}: has columns {head}, not what was swept and {expected}; call run_sweep again"
+        )
+    points = []
+    for swept, *row in rows:
+        named = dict(zip(expected, row, strict=False))
+        try:
+            # Rows without a seed are those over seeds; `a - b` is a comparison.
+            if (named["metric"], named["seed"]) != ("top1", ""):
+                continue
+            if " - " in named["training_set"]:
+                continue
+            value, low, high = (float(named[name]) for name in ("value", "ci_low", "ci_high"))
+        except (KeyError, ValueError) as error:
+            raise CapsynthError(f"{path}:{rows.line_num}: {error}; call run_sweep again") from error
+        names = (named["training_set"], named["recipe"], named["eval_set"])
+        points.append(SweepPoint(swept, *names, value, low, high))
     return SweepScores(head[0], tuple(points))
 
 

