@@ -21,6 +21,7 @@ from capsynth.datasets.sources import (
     source_of,
 )
 
+
 def downloaded(entry):
     """What has to be downloaded for an entry: places below the download folder."""
     requests = [f"datasets/{hub.slug_of(r.id, r.revision)}" for r in data_requests(entry)]

@@ -1,10 +1,10 @@
 """Whether a result is still what its job wrote, asked by whoever reads it.
 
 A job that ends well leaves a record of each file that it has put in place below ``results``: one
-line with the file's SHA-256 and the script that wrote it, in ``results/.sha256/`` under the file's
-own path. Readers compare what they read with it. A file without a record, a user's own or one of an
-older version, is read as it is; so is one whose record is damaged, since a record carries a
-checksum of its own.
+line with the file's SHA-256 and the script that wrote it, in ``results/provenance/files/`` under
+the file's own path. Readers compare what they read with it. A file without a record, a user's own
+or one of an older version, is read as it is; so is one whose record is damaged, since a record
+carries a checksum of its own.
 """
 
 import contextlib
@@ -17,7 +17,8 @@ from pathlib import Path
 from capsynth.errors import CapsynthError, storage_problem
 
 RESULTS = "results"
-RECORDS = ".sha256"
+PROVENANCE = "provenance"
+RECORDS = Path(RESULTS, PROVENANCE, "files")
 # Hidden files of results that are inputs of jobs: written when Snakemake reads the workflow.
 ARGUMENTS = ".arguments"
 
@@ -51,12 +52,12 @@ def record_path(path: Path) -> Path | None:
     if os.path.isabs(name) or ".." in path.parts:
         name = os.path.relpath(name)
     top, *inner = name.split(os.sep)
-    if top != RESULTS or not inner:
+    if top != RESULTS or not inner or inner[0] == PROVENANCE:
         return None
     shown = inner[1:] if inner[0] == ARGUMENTS else inner
     if any(part.startswith(".") for part in shown):
         return None
-    return Path(RESULTS, RECORDS, *inner)
+    return RECORDS.joinpath(*inner)
 
 
 def is_result(path: Path) -> bool:
