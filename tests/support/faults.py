@@ -26,6 +26,7 @@ from pathlib import Path
 
 from planning import PlannedJob, plan
 
+from capsynth.integrity import record_path
 from capsynth.resuming import clear_leftovers, is_leftover
 
 IO_KINDS = ("ENOSPC", "EIO", "EINTR", "SHORT")
@@ -349,6 +350,11 @@ class Trials:
                 shutil.copytree(source, target)
             else:
                 shutil.copy2(source, target)
+            # What readers compare it with.
+            record = record_path(Path(name))
+            if record is not None and (experiment.folder / record).exists():
+                (folder / record).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(experiment.folder / record, folder / record)
         for name in (*job.outputs, *job.logs):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
 

@@ -1,8 +1,8 @@
 """Whatever a job meets or is killed by: started again it ends in the undisturbed bytes.
 
-CAPSYNTH_FAULT_TRIALS is how many faults and how many kills are tried, CAPSYNTH_FAULT_SEED what
-they are drawn from, CAPSYNTH_FAULT_ONLY the numbers of the trials that are to be looked into, and
-CAPSYNTH_FAULT_TABLE a file to which the tables of outcomes are added.
+CAPSYNTH_FAULT_TRIALS is how many faults, how many kills and how many damaged inputs are tried,
+CAPSYNTH_FAULT_SEED what they are drawn from, CAPSYNTH_FAULT_ONLY the numbers of the trials that are
+to be looked into, and CAPSYNTH_FAULT_TABLE a file to which the tables of outcomes are added.
 """
 
 import os
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from checkouts import copy_models, copy_parts
+from damaged_inputs import DamageTrials, sample
 from faults import (
     AT_MOMENT,
     AT_WRITE,
@@ -31,6 +32,8 @@ TRIALS = int(os.environ.get("CAPSYNTH_FAULT_TRIALS", "24"))
 SEED = int(os.environ.get("CAPSYNTH_FAULT_SEED", "1"))
 ONLY = [int(number) for number in os.environ.get("CAPSYNTH_FAULT_ONLY", "").split(",") if number]
 TABLE = os.environ.get("CAPSYNTH_FAULT_TABLE")
+# Their inputs are code alone, which Snakemake watches.
+WITHOUT_INPUTS = {"render_openmoji", "render_eval_set"}
 WHY_NOT = FaultyIO.why_unavailable()
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))]
@@ -42,7 +45,7 @@ def trials(
     tmp_path_factory: pytest.TempPathFactory,
     tiny_captioner: Path,
     tiny_generator: Path,
-) -> Iterator[Trials]:
+) -> Iterator[DamageTrials]:
     place = tmp_path_factory.mktemp("faults").resolve()
     rewriter = build_language_model(place / "rewriter", "llama")
     whole, tars = place / "whole", place / "tars"
@@ -61,7 +64,7 @@ def trials(
         for shard in (whole / "results/openmoji/real").glob("*.tar"):
             shutil.copy(shard, tars / "tars")
         indexed = finish(tars, environment, "results/photos/real/car-0.tar")
-        yield Trials([done, indexed], place / "trials", environment, SEED)
+        yield DamageTrials([done, indexed], place / "trials", environment, SEED)
 
 
 @pytest.fixture
@@ -100,3 +103,28 @@ def test_every_stage_survives(
     ]
     assert not problems, "\n".join(problems)
     assert ONLY or len(outcomes) - missed >= TRIALS
+
+
+def test_a_damaged_input_is_refused_by_its_name_or_changes_no_byte(
+    trials: DamageTrials, tell: Callable[[str], None]
+) -> None:
+    cases = trials.cases()
+    assert {case.job.rule for case in cases} == {*trials.stages} - WITHOUT_INPUTS
+    began = time.monotonic()
+    chosen = sample(cases, TRIALS)
+    outcomes = []
+    for number, (case, damage) in enumerate(chosen):
+        outcome = trials.damage(case, damage, number) if not ONLY or number in ONLY else None
+        if outcome is not None:
+            outcomes.append(outcome)
+    refused = sum(outcome.end == "refused" for outcome in outcomes)
+    tell(
+        f"seed {SEED}, {len(outcomes)} damaged inputs of {len(cases)} kinds in "
+        f"{time.monotonic() - began:.0f} s: {refused} refused, the rest without effect"
+    )
+    problems = [
+        f"trial {outcome.number}: {outcome.stage}, {outcome.kind}, {outcome.what}: {problem}"
+        for outcome in outcomes
+        for problem in outcome.problems
+    ]
+    assert not problems, "\n".join(problems)

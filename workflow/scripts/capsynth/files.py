@@ -141,7 +141,8 @@ def write_if_changed(path: Path, text: str) -> None:
 def write_recorded(path: Path, text: str, made_by: str) -> None:
     """Write ``text`` as ``write_if_changed`` does, and leave a record of it for its readers."""
     write_if_changed(path, text)
-    write_record(path, hashlib.sha256(text.encode()).hexdigest(), made_by)
+    data = text.encode()
+    write_record(path, hashlib.sha256(data).hexdigest(), len(data), made_by)
 
 
 def dump_json(value: Any) -> str:

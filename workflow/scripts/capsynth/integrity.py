@@ -1,10 +1,10 @@
 """Whether a result is still what its job wrote, asked by whoever reads it.
 
 A job that ends well leaves a record of each file that it has put in place below ``results``: one
-line with the file's SHA-256 and the script that wrote it, in ``results/provenance/files/`` under
-the file's own path. Readers compare what they read with it. A file without a record, a user's own
-or one of an older version, is read as it is; so is one whose record is damaged, since a record
-carries a checksum of its own.
+line with the file's SHA-256, its size and the script that wrote it, under the file's own path in
+``results/provenance/files/``. Readers compare what they read with it. A file without a record, a
+user's own or one of an older version, is read as it is; so is one whose record is damaged, since a
+record carries a checksum of its own.
 """
 
 import contextlib
@@ -34,11 +34,13 @@ class Record:
     Attributes:
         path: Of the record.
         sha256: Of the file.
+        size: Of the file, bytes.
         made_by: The script that wrote it.
     """
 
     path: Path
     sha256: str
+    size: int
     made_by: str
 
 
@@ -71,17 +73,18 @@ def find_record(path: Path) -> Record | None:
     if place is None:
         return None
     try:
-        sha256, check, made_by = place.read_bytes().decode().rstrip("\n").split(" ", 2)
+        check, about = place.read_bytes().decode().rstrip("\n").split(" ", 1)
+        sha256, size, made_by = about.split(" ", 2)
+        return Record(place, sha256, int(size), made_by) if check == _check(about) else None
     except (OSError, ValueError):
         return None
-    return Record(place, sha256, made_by) if check == _check(sha256, made_by) else None
 
 
-def _check(sha256: str, made_by: str) -> str:
-    return f"{zlib.crc32(f'{sha256} {made_by}'.encode()):08x}"
+def _check(about: str) -> str:
+    return f"{zlib.crc32(about.encode()):08x}"
 
 
-def write_record(path: Path, sha256: str, made_by: str) -> None:
+def write_record(path: Path, sha256: str, size: int, made_by: str) -> None:
     """Note what a file holds.
 
     It is no atomic write: half a record is none. One that cannot be written is done without.
@@ -89,7 +92,8 @@ def write_record(path: Path, sha256: str, made_by: str) -> None:
     place = record_path(path)
     if place is None:
         return
-    text = f"{sha256} {_check(sha256, made_by)} {made_by}\n".encode()
+    about = f"{sha256} {size} {made_by}"
+    text = f"{_check(about)} {about}\n".encode()
     with contextlib.suppress(OSError):
         if place.exists() and place.read_bytes() == text:
             return
@@ -111,9 +115,10 @@ def record_file(path: Path, made_by: str) -> str:
     """
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        write_record(path, sha256, made_by)
+        status = os.fstat(file.fileno())
+        write_record(path, sha256, status.st_size, made_by)
         # Another start of the job may have put its own in place meanwhile.
-        if not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+        if not os.path.samestat(status, path.stat()):
             drop_record(path)
     return sha256
 
@@ -156,6 +161,20 @@ def check_file(path: Path, wanted: str | None = None, source: str = "") -> None:
             f"{path} is not the one that {source} names: damaged, or of another run; delete both "
             "and run the same command again, which makes them anew"
         )
+
+
+def check_size(path: Path) -> int:
+    """Return the size of a file of which only that, or little more, is read.
+
+    Raises:
+        Damaged: If it is not the one that its job wrote.
+        OSError: If it is not there.
+    """
+    size = path.stat().st_size
+    record = find_record(path)
+    if record is not None and size != record.size:
+        raise Damaged(_other_than(path, record))
+    return size
 
 
 def _other_than(path: Path, record: Record) -> str:

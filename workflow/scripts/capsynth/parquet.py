@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from capsynth.files import atomic_path
-from capsynth.integrity import read_checked, unreadable
+from capsynth.integrity import check_size, read_checked, unreadable
 
 
 def write_parquet(path: Path, table: pa.Table) -> None:
@@ -43,10 +43,9 @@ def count_rows(path: Path) -> int:
         Damaged: If that does not agree with itself.
         FileNotFoundError: If it does not exist.
     """
+    check_size(path)
     try:
         about = pq.read_metadata(path)
-    except FileNotFoundError:
-        raise
     except (pa.ArrowException, OSError, ValueError) as error:
         raise unreadable(path, error) from error
     groups = [about.row_group(i) for i in range(about.num_row_groups)]

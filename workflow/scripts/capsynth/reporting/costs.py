@@ -9,6 +9,7 @@ from typing import Any
 
 from capsynth.errors import CapsynthError
 from capsynth.files import read_json, read_json_lines
+from capsynth.integrity import check_size
 from capsynth.parquet import count_rows
 from capsynth.prompting import DROPPED
 from capsynth.provenance import last_words
@@ -199,4 +200,4 @@ def disk_bytes(path: Path) -> int:
     """Return the size of a file, or of all files in a folder; 0 if it is not there any more."""
     if path.is_dir():
         return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    return path.stat().st_size if path.exists() else 0
+    return check_size(path) if path.exists() else 0
