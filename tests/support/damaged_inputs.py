@@ -19,8 +19,11 @@ FLIP, CUT, EMPTY, SWAP = "a bit", "cut", "empty", "another file"
 DAMAGES = (FLIP, CUT, EMPTY, SWAP)
 TEXT = (".csv", ".json", ".jsonl", ".tsv", ".txt")
 
-# Inputs that no job of this workflow writes, so nothing knows what they should be.
-UNRECORDED = {"results/benchmarks/": "written by Snakemake when the job has ended"}
+# Inputs that are not damaged, and why.
+LEFT_OUT = {
+    "results/benchmarks/": "written by Snakemake after the job: nobody knows what they should be",
+    "results/.code/": "watched by Snakemake, and read for their checksum only",
+}
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ def _files(experiment: FinishedExperiment, job: PlannedJob) -> Iterator[str]:
     """Yield the files that a job reads: its inputs, what is in them, what its arguments name."""
     for name in job.inputs:
         place = experiment.folder / name
-        if not name.startswith("results/") or name.startswith(tuple(UNRECORDED)):
+        if not name.startswith("results/") or name.startswith(tuple(LEFT_OUT)):
             continue
         if place.is_dir():
             images = sorted(place.rglob("*.png"))

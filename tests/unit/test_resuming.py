@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from capsynth import resuming
 from capsynth.errors import Stopped, Superseded
 from capsynth.files import write_text
+from capsynth.integrity import Damaged
 from capsynth.progress import Progress
 from capsynth.resuming import (
     BATCH_LOG_VARIABLE,
@@ -447,3 +448,31 @@ def test_a_superseded_copy_that_makes_at_once_stops(output: Path) -> None:
     with pytest.raises(Superseded):
         old.run()
     assert old.made == [0, 1]
+
+
+def test_a_finished_batch_that_rots_is_made_anew(output: Path) -> None:
+    do_batches(PartialWork([output], "one"), most=3)
+    kept = PartialWork([output], "one").path(1, ".txt")
+    kept.write_text("X" + kept.read_text()[1:])
+    again = PartialWork([output], "one")
+    assert sorted(do_batches(again)) == [1, 3]
+    again.publish(join(again))
+    assert output.read_text() == ITEMS
+
+
+def test_a_batch_that_rots_before_its_end_is_not_published(output: Path) -> None:
+    work = PartialWork([output], "one")
+    do_batches(work)
+    work.path(2, ".txt").write_text("")
+    with pytest.raises(Damaged, match=r"000002\.txt: a finished batch is not what was written"):
+        work.require_intact()
+    assert do_batches(PartialWork([output], "one")) == [2]
+
+
+@pytest.mark.parametrize("size", [0, 5])
+def test_finished_outputs_whose_checksums_are_cut_are_made_anew(output: Path, size: int) -> None:
+    work = PartialWork([output], "one")
+    do_batches(work)
+    work.publish(join(work))
+    os.truncate(work.folder / "finished.json", size)
+    assert do_batches(PartialWork([output], "one")) == [0, 1, 2, 3]
