@@ -223,6 +223,21 @@ def test_a_mixture_of_roots_keeps_every_image_under_a_key_of_its_own(tmp_path: P
     assert len({r.sha256 for r in records}) == 3
 
 
+def test_images_whose_keys_would_meet_in_an_evaluation_set_are_all_packed(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    names = ["a/1.jpg", "a/a_1.jpg", "a/b_c.jpg", "a_b/c.jpg", "more/1.jpg", "more/x.jpg"]
+    for shade, name in enumerate(names):
+        photo(root / name, shade)
+    (tmp_path / "map.csv").write_text("folder,class_id\na,a\nmore,a\na_b,a_b\n")
+    given = {"folder": root, "class_map": tmp_path / "map.csv"}
+    records = pack_set(tmp_path, ["a", "a_b"], **given)
+    assert len({r.sha256 for r in records}) == len({r.key for r in records}) == len(names)
+    assert {"a_1", "a_b_c", "a_x"} <= {r.key for r in records}
+    # Keys do not depend on what is taken.
+    some = pack_set(tmp_path, ["a", "a_b"], **given, selection=taken(n=1))
+    assert {(r.key, r.sha256) for r in some} < {(r.key, r.sha256) for r in records}
+
+
 def test_samples_are_numbered_by_the_data_set_although_the_set_has_fewer_classes(
     tmp_path: Path,
 ) -> None:

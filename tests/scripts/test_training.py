@@ -464,8 +464,8 @@ def test_a_synthetic_image_is_in_the_half_of_its_source() -> None:
         ShardRecord(**dict(zip(names, (key, "bat", 0, 0, "ok", "f", source), strict=True)))
         for key, source in (("a", None), ("b", "a"), ("b", None))
     )
-    assert references.reference_key(drawn) == references.reference_key(real) == "a"
-    assert references.reference_key(alone) == "b"
+    assert references.reference_source(drawn) == references.reference_source(real) == ("bat", "a")
+    assert references.reference_source(alone) == ("bat", "b")
 
 
 def test_a_training_on_all_images_says_nothing_of_halves(shards: Path, tmp_path: Path) -> None:

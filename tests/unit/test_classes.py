@@ -83,14 +83,14 @@ def test_a_table_says_what_it_likes_of_each_class(tmp_path: Path) -> None:
         ("c.txt", "Car\ncar\n", r"c\.txt:2: 'car' or 'Car', which differs only in case, is on"),
         ("c.txt", "car\tx\ty\ndog\n", r"c\.txt:1: has 3 columns"),
         ("c.txt", "car\n", r"c\.txt: holds 1 classes; list at least two"),
-        ("c.csv", "", r"c\.csv:1: the heading is ''; write class_id"),
+        ("c.csv", "", r"c\.csv:1: the heading is ''; write class_id and"),
         (
             "c.csv",
             "class_id,name\na,b\n",
             r"column of .*c\.csv:1 'name'; did you mean 'class_name'",
         ),
         ("c.csv", "class_id\ncar,x\ndog\n", r"c\.csv:2: has 2 cells and the heading 1; put"),
-        ("c.csv", "class_name,class_id\nx,\ny,b\n", r"c\.csv:2: '' cannot be a class_id"),
+        ("c.csv", "class_name,class_id\nx,\ny,b\n", r"c\.csv:2: has no class_id; write one"),
     ],
 )
 def test_a_malformed_file_is_refused_with_its_line(

@@ -6,6 +6,7 @@ import pytest
 
 from capsynth.datasets.imagenet import subset, wordnet_ids
 from capsynth.datasets.layouts import (
+    check_mapped,
     class_folders,
     mapped_class,
     mapped_classes,
@@ -105,7 +106,20 @@ def test_a_class_map_gives_folders_their_classes(tmp_path: Path, suffix: str) ->
 
 
 @pytest.mark.parametrize(
-    ("name", "text"), [("map.json", "[1]"), ("map.json", "{"), ("map.csv", "a,b\n1,2\n")]
+    ("name", "text"),
+    [
+        ("map.json", "[1]"),
+        ("map.json", "{"),
+        ("map.json", '{"a": 1}'),
+        ("map.json", '{"a": []}'),
+        ("map.json", '{"a": "bat", "a": "car"}'),
+        ("map.json", '{"a": "bat", " a": "car"}'),
+        ("map.json", "{}"),
+        ("map.csv", "a,b\n1,2\n"),
+        ("map.csv", "folder,class_id\na\n"),
+        ("map.csv", "folder,class_id\n,bat\n"),
+        ("map.csv", "folder,class_id\na,bat\na, bat\n"),
+    ],
 )
 def test_a_class_map_of_another_form_is_refused(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
@@ -113,6 +127,31 @@ def test_a_class_map_of_another_form_is_refused(tmp_path: Path, name: str, text:
         read_class_map(tmp_path / name)
     with pytest.raises(CapsynthError, match="cannot be read"):
         read_class_map(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufefffolder,class_id\r\ncat,cat\r\ndog,dog\r\n",
+        "folder , class_id\ncat,cat\ndog, dog \n\n,\n",
+        "folder;class_id;\ncat;cat;\ndog;dog;\n",
+        'class_id,notes,folder\ncat,"one, two",cat\ndog,,dog\n',
+        '\ufeff{"cat": "cat", "dog ": [" dog"]}',
+    ],
+)
+def test_a_class_map_is_read_as_spreadsheets_and_hands_write_it(tmp_path: Path, text: str) -> None:
+    path = tmp_path / ("map.json" if "{" in text else "map.csv")
+    for encoding in ("utf-8", "utf-16"):
+        path.write_bytes(text.removeprefix("\ufeff" * (encoding == "utf-16")).encode(encoding))
+        assert read_class_map(path) == {"cat": ["cat"], "dog": ["dog"]}
+
+
+def test_a_class_that_a_map_spells_in_another_case_is_refused() -> None:
+    check_mapped({"a": ["bat", "unknown"]}, ["bat", "car"])
+    with pytest.raises(
+        CapsynthError, match="'a' stands for 'Bat', which the data set spells 'bat'"
+    ):
+        check_mapped({"a": ["Bat"]}, ["bat", "car"])
 
 
 def test_an_unknown_layout_is_refused() -> None:

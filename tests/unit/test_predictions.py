@@ -47,7 +47,6 @@ def test_equal_predictions_are_equal_bytes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("keys", ["bat_000000", "bat_000000"], "a key occurs twice"),
         ("keys", ["bat_000000"], "do not fit"),
         ("targets", np.array([0, 2]), r"targets lie in 0\.\.2, classes in 0\.\.1"),
         ("probabilities", np.full((2, 2), np.nan), "lower the learning_rate"),
@@ -61,6 +60,17 @@ def test_arrays_that_do_not_fit_are_refused_and_nothing_is_written(
     with pytest.raises(CapsynthError, match=message):
         write_predictions(path, **{**arguments(), name: value})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_key_of_two_classes_names_two_images_and_twice_in_a_class_is_refused(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "toy.parquet"
+    equal = {**arguments(), "keys": ["0001", "0001"]}
+    write_predictions(path, **equal)
+    assert read_predictions(path).keys.tolist() == ["0001", "0001"]
+    with pytest.raises(CapsynthError, match="a key of one class occurs twice"):
+        write_predictions(path, **{**equal, "targets": np.array([1, 1])})
 
 
 def test_an_empty_evaluation_set_is_refused(tmp_path: Path) -> None:

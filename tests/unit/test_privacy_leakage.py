@@ -38,19 +38,23 @@ def make(tmp_path: Path) -> Make:
         sources: list[str] | None = None,
         prompts: list[str] | None = None,
         space: str = "s",
+        keys: list[str] | None = None,
     ) -> Shards:
         records, samples = [], []
         for i, image in enumerate(pixels):
-            record = ShardRecord(
-                f"{name}_{i:06d}", CLASS_IDS[i // N], i // N, i % N, OK, "f", extension="png"
-            )
+            key = f"{name}_{i:06d}" if keys is None else keys[i]
+            record = ShardRecord(key, CLASS_IDS[i // N], i // N, i % N, OK, "f", extension="png")
             if sources is not None:
                 prompt = None if prompts is None else prompts[i]
                 record = replace(record, source_key=sources[i], prompt=prompt)
             records.append(record)
             samples.append(Sample(record, encode_image(Image.fromarray(image), "png")))
-        tar, manifest = tmp_path / f"{name}.tar", tmp_path / f"{name}.jsonl"
-        write_shard(tar, manifest, samples)
+        shards = []
+        for class_index in range(2):
+            tar = tmp_path / f"{name}-{class_index}.tar"
+            of_class = [s for s in samples if s.record.class_index == class_index]
+            write_shard(tar, tar.with_suffix(".jsonl"), of_class)
+            shards.append((tar, tar.with_suffix(".jsonl")))
         flat = pa.array(features.astype(np.float32).reshape(-1), pa.float32())
         table = pa.table(
             {
@@ -62,7 +66,7 @@ def make(tmp_path: Path) -> Make:
             }
         ).replace_schema_metadata({b"capsynth": dump_json({"space": space}).encode()})
         pq.write_table(table, tmp_path / f"{name}.parquet")
-        return Shards(((tar, manifest),), (tmp_path / f"{name}.parquet",))
+        return Shards(tuple(shards), (tmp_path / f"{name}.parquet",))
 
     return pack
 
@@ -80,6 +84,18 @@ def held_out(make: Make) -> Shards:
 
 
 SOURCES = [f"real_{i:06d}" for i in range(2 * N)]
+
+
+def test_images_of_one_key_in_two_classes_descend_each_from_its_own(
+    real: Shards, held_out: Shards, make: Make
+) -> None:
+    rng = np.random.default_rng(2)
+    own, seen = rng.normal(size=(2 * N, 6)), [picture(i) for i in range(2 * N)]
+    keys = [f"{i % N:04d}" for i in range(2 * N)]
+    drawn = make("drawn", seen, own, keys)
+    rows = measured(make("equal", seen, own, keys=keys), held_out, drawn)
+    assert rows["caption", "hash", "own_is_nearest"].value == 1.0
+    assert rows["caption", "dino", "auc/any"].value == 1.0
 
 
 def measured(real: Shards, held_out: Shards, drawn: Shards, space: str | None = "dino") -> Rows:

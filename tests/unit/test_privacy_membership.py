@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from capsynth.errors import CapsynthError
-from capsynth.predictions import write_predictions
+from capsynth.files import write_json_lines
+from capsynth.predictions import read_predictions, write_predictions
 from capsynth.privacy import attacks, references, roc
 from capsynth.privacy.membership import Attack, Part, attack_training_set
 from capsynth.privacy.results import AttackScore, CurvePoint, rows_of
 from capsynth.records import read_records, write_records
+from capsynth.shards import take_fraction
 
 CLASS_IDS = ["bat", "car"]
 N = 60  # images a class
@@ -211,6 +213,46 @@ def test_a_twins_images_are_the_non_members_of_the_drawn_ones(
         for model in ("seed0", "seed1")
     ]
     assert metric(attack, "auc") == pytest.approx(np.mean(expected), rel=1e-9)
+
+
+def test_keys_that_start_anew_in_each_class_are_images_of_their_own(
+    answers: Answers, part: Callable[..., Part], tmp_path: Path
+) -> None:
+    """As the files cat/0001.jpg and dog/0001.jpg have them."""
+
+    def number(key: str) -> str:
+        return key.rpartition("_")[2]
+
+    unique = run([part("images/caption", fraction=0.5)], without_references(answers))
+    taken = take_fraction(part("images/caption").records(), 0.5)
+    for name in ("real", "images/caption"):
+        for path in answers[name].values():
+            one = read_predictions(path)
+            about = ("dataset", "training_set", "recipe", "seed", "eval_set", "fingerprint")
+            write_predictions(
+                path,
+                keys=[number(key) for key in one.keys.tolist()],
+                targets=one.target,
+                probabilities=one.probabilities,
+                class_ids=one.class_ids,
+                **{field: getattr(one, field) for field in about},
+            )
+    shards = []
+    for class_id in CLASS_IDS:
+        shards.append(tmp_path / f"{class_id}-0.jsonl")
+        equal = [
+            vars(r) | {"key": number(r.key), "source_key": number(r.key)}
+            for r in taken
+            if r.class_id == class_id
+        ]
+        rows = ({name: v for name, v in row.items() if v is not None} for row in equal)
+        write_json_lines(shards[-1], rows)
+    found = run([Part("images/caption", tuple(shards), 1.0)], answers)
+    attack = found["real", "confidence"]
+    assert attack.members == unique["real", "confidence"].members == len(taken)
+    assert metric(attack, "auc") == metric(unique["real", "confidence"], "auc")
+    halves = found["synthetic-half", "confidence"]
+    assert halves.members + halves.nonmembers == len(taken)
 
 
 def test_each_half_is_attacked_with_the_images_it_was_trained_on(

@@ -221,6 +221,36 @@ def test_halves_are_halves_and_independent_of_one_another() -> None:
     assert max(abs(share - 0.5) for share in agree) < 0.03
 
 
+@settings(max_examples=30)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["bat", "car", "dog"]), st.sampled_from(["0", "1", "2"])),
+        min_size=2,
+        unique=True,
+    ),
+    st.integers(0, 9),
+)
+def test_no_half_is_empty_and_a_class_of_two_images_is_in_both(
+    sources: list[tuple[str, str]], model: int
+) -> None:
+    half = references.reference_half(sources, model)
+    other = references.reference_half(sources, model ^ 1)
+    assert half | other == set(sources)
+    assert not half & other
+    for side in (half, other):
+        assert side
+        assert {c for c, _ in side} >= {
+            c for c, _ in sources if [d for d, _ in sources].count(c) > 1
+        }
+
+
+def test_images_that_the_hash_divides_are_where_it_says() -> None:
+    sources = [(class_id, f"{class_id}_{i:06d}") for class_id in ("bat", "car") for i in range(40)]
+    for model in range(4):
+        told = {s for s in sources if references.in_reference_half(s[1], model)}
+        assert references.reference_half(sources, model) == told
+
+
 def test_the_halves_never_change() -> None:
     # Checkpoints of reference models were trained on them.
     inside = [references.in_reference_half("car_000007", model) for model in range(8)]

@@ -108,6 +108,16 @@ def test_rows_pair_the_first_usable_real_images_with_what_was_drawn_for_them(
     assert "not drawn" in found.rows[2]
 
 
+def test_a_caption_stands_beside_the_image_of_its_class(tmp_path: Path) -> None:
+    paths = []
+    for class_id in ("bat", "car"):
+        paths.append(tmp_path / f"{class_id}.jsonl")
+        row = {"key": "0001", "class_id": class_id, "caption": f"a {class_id}", "status": "ok"}
+        write_json_lines(paths[-1], [row])
+    captions = gallery.read_captions(paths)
+    assert captions == {("bat", "0001"): "a bat", ("car", "0001"): "a car"}
+
+
 def test_of_several_images_of_one_real_image_the_first_is_shown(tmp_path: Path) -> None:
     files = gallery.ShardFiles(tmp_path / "s.tar", tmp_path / "s.jsonl")
     samples = [

@@ -6,6 +6,7 @@ from capsynth.datasets.folder import NEVER_PACKED, files_token, source_token
 from capsynth.datasets.imagenet import subset
 from capsynth.datasets.layouts import (
     CORRUPTION_FOLDERS,
+    check_mapped,
     class_folders,
     mapped_classes,
     read_class_map,
@@ -59,15 +60,23 @@ def selection(entry):
 
 
 @functools.cache
+def class_map_of(eval_set_name):
+    """Which classes the folders of an evaluation set stand for; None if they are named by class."""
+    class_map = config["eval_sets"][eval_set_name]["class_map"]
+    return read_class_map(Path(class_map)) if class_map else None
+
+
+@functools.cache
 def eval_class_ids(eval_set_name):
     """The classes of an evaluation set, in the order of CLASS_IDS."""
     eval_set = config["eval_sets"][eval_set_name]
     kept = eval_set["classes"]
     kept = set(CLASS_IDS if kept is None else subset(kept) if isinstance(kept, str) else kept)
     if eval_set["class_map"] is not None:
+        check_mapped(class_map_of(eval_set_name), CLASS_IDS)
         # A class that is only the second of its folders has no image.
         wanted = [class_id for class_id in CLASS_IDS if class_id in kept]
-        kept = mapped_classes(read_class_map(Path(eval_set["class_map"])), wanted)
+        kept = mapped_classes(class_map_of(eval_set_name), wanted)
     class_ids = [class_id for class_id in CLASS_IDS if class_id in kept]
     if not class_ids:
         raise WorkflowError(
@@ -89,7 +98,7 @@ def eval_class_folders(eval_set_name):
         [Path(root) for root in roots],
         layout,
         eval_class_ids(eval_set_name),
-        read_class_map(Path(eval_set["class_map"])) if eval_set["class_map"] else None,
+        class_map_of(eval_set_name),
         list(itertools.product(eval_set["corruptions"], eval_set["severities"])),
     )
 

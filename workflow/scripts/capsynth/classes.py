@@ -1,6 +1,5 @@
 """Classes: their identifiers, names, definitions and hypernyms, and where these come from."""
 
-import csv
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 from capsynth.datasets import imagenet
 from capsynth.errors import CapsynthError
 from capsynth.names import check_name
+from capsynth.user_files import csv_rows, read_text
 
 # The signs that folders and file names of class shards may have; the same as in the schema.
 CLASS_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
@@ -101,14 +101,14 @@ def read_classes(path: Path) -> dict[str, _Given]:
             case; the message names file and line.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        text = read_text(path)
+    except CapsynthError as error:
         raise CapsynthError(
-            f"dataset.classes: {path} cannot be read ({reason}); name a file of classes, or one of "
-            f"the subsets {', '.join(imagenet.SUBSETS)}"
+            f"dataset.classes: {error}; name a file of classes, or one of the subsets "
+            f"{', '.join(imagenet.SUBSETS)}"
         ) from None
-    rows = _csv_rows(path, text) if path.suffix == ".csv" else _txt_rows(path, text)
+    is_csv = path.suffix == ".csv"
+    rows = csv_rows(path, text, COLUMNS[:1], COLUMNS[1:]) if is_csv else _txt_rows(path, text)
     classes: dict[str, _Given] = {}
     seen: dict[str, tuple[str, int]] = {}
     for line, row in rows:
@@ -142,25 +142,3 @@ def _txt_rows(path: Path, text: str) -> list[tuple[int, dict[str, str]]]:
         if any(words):
             rows.append((number, dict(zip(COLUMNS, words, strict=False))))
     return rows
-
-
-def _csv_rows(path: Path, text: str) -> list[tuple[int, dict[str, str]]]:
-    reader = csv.reader(text.splitlines(keepends=True))
-    lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
-    heading = lines[0][1] if lines else []
-    for name in heading:
-        check_name(f"column of {path}:1", name, COLUMNS)
-    if "class_id" not in heading or len(set(heading)) < len(heading):
-        raise CapsynthError(
-            f"{path}:1: the heading is {','.join(heading)!r}; write class_id and, each at most "
-            f"once, any of {', '.join(COLUMNS[1:])}"
-        )
-    for line, cells in lines:
-        if any(cells) and len(cells) != len(heading):
-            raise CapsynthError(
-                f"{path}:{line}: has {len(cells)} cells and the heading {len(heading)}; put cells "
-                "with commas in quotes"
-            )
-    return [
-        (line, dict(zip(heading, cells, strict=True))) for line, cells in lines[1:] if any(cells)
-    ]

@@ -130,6 +130,26 @@ def eval_key(class_id: str, stem: str, prefix: str = "") -> str:
     return short_key(f"{prefix}_{key}" if prefix else key, EVAL_KEY_BYTES)
 
 
+class _EvalKeys:
+    """Keys of the images of one evaluation set, none of which two images have.
+
+    ``bat_1.jpg`` and ``1.jpg`` of class ``bat``, the ``1.jpg`` of two folders that a class map
+    makes one class, and images of the classes ``a`` and ``a_b`` may meet in one key: all but the
+    first get a digest of what they are.
+    """
+
+    def __init__(self) -> None:
+        self._first: dict[str, tuple[str, ...]] = {}
+
+    def key(self, class_id: str, folder: str, stem: str, prefix: str = "") -> str:
+        """Return the key of an image; the same of one that is stored corrupted in several ways."""
+        key = eval_key(class_id, stem, prefix)
+        image = (class_id, prefix, folder, stem)
+        if self._first.setdefault(key, image) == image:
+            return key
+        return _with_digest(key.encode(), "/".join(image), EVAL_KEY_BYTES)
+
+
 def _stem(name: str) -> str:
     return Path(name).stem
 
@@ -313,13 +333,20 @@ def eval_images(
     An image's ``index`` is its rank within its folder.
     """
     places = {class_id: place for place, class_id in enumerate(class_ids)}
+    keys = _EvalKeys()
     for folder in folders:
-        files = list(enumerate(list_images(folder.path)))
-        for rank, file in select(
-            files, folder.class_id, selection, lambda pair: shown(_stem(pair[1].name))
+        # What is stored corrupted has the keys of the clean images. Keys are given to all images,
+        # not to those taken: they do not depend on what is taken.
+        place = folder.class_id if folder.corruption else folder.label
+        files = [
+            (rank, file, keys.key(folder.class_id, place, _stem(file.name), folder.prefix))
+            for rank, file in enumerate(list_images(folder.path))
+        ]
+        for rank, file, key in select(
+            files, folder.class_id, selection, lambda one: shown(_stem(one[1].name))
         ):
             yield SourceImage(
-                eval_key(folder.class_id, _stem(file.name), folder.prefix),
+                key,
                 shown(f"{folder.path}/{file.name}"),
                 folder.class_id,
                 places[folder.class_id],
@@ -342,11 +369,14 @@ def indexed_eval_images(
     rows, _ = source.scan(_with_label_classes(settings, class_ids), kept_class_ids, cache)
     read = source.open_images(settings, cache)
     places = {class_id: place for place, class_id in enumerate(class_ids)}
+    keys = _EvalKeys()
     for class_id in kept_class_ids:
-        numbered: list[tuple[int, SourceRow]] = list(enumerate(rows[class_id]))
-        for rank, row in select(numbered, class_id, selection, lambda pair: pair[1].key):
+        numbered: list[tuple[int, SourceRow, str]] = [
+            (rank, row, keys.key(class_id, "", row.key)) for rank, row in enumerate(rows[class_id])
+        ]
+        for rank, row, key in select(numbered, class_id, selection, lambda one: one[1].key):
             yield SourceImage(
-                eval_key(class_id, row.key),
+                key,
                 row.key,
                 class_id,
                 places[class_id],

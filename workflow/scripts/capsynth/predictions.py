@@ -29,8 +29,8 @@ class Predictions:
         eval_set: Name of the evaluation set.
         class_ids: The classes, in the order of the probabilities.
         fingerprint: Fingerprint of the configuration that made the predictions.
-        keys: Key of every sample, shape (n,), strings; ``{source}.{corruption}-{severity}`` in
-            corruption sets.
+        keys: Key of every sample, unique within its class, shape (n,), strings;
+            ``{source}.{corruption}-{severity}`` in corruption sets.
         sample_class_ids: True class of every sample, shape (n,), strings.
         target: Index of the true class, shape (n,), int64.
         prediction: Index of the predicted class, shape (n,), int64.
@@ -70,12 +70,15 @@ def _check(
         )
     if n == 0:
         raise CapsynthError(f"{path}: no sample was evaluated; give the evaluation set images")
-    if len(set(keys)) != n:
-        raise CapsynthError(f"{path}: a key occurs twice; pack the evaluation set again")
     if not (0 <= targets.min() and targets.max() < classes):
         raise CapsynthError(
             f"{path}: targets lie in {targets.min()}..{targets.max()}, classes in "
             f"0..{classes - 1}; evaluate the run again"
+        )
+    # Keys are unique within a class: cat/0001.jpg and dog/0001.jpg are two images.
+    if len(set(zip(targets.tolist(), keys, strict=True))) != n:
+        raise CapsynthError(
+            f"{path}: a key of one class occurs twice; pack the evaluation set again"
         )
     if not np.isfinite(probabilities).all():
         raise CapsynthError(
@@ -114,8 +117,8 @@ def write_predictions(
         fingerprint: Fingerprint of the configuration that made the predictions.
 
     Raises:
-        CapsynthError: If the arrays do not fit each other, a key repeats, a target is no class or
-            a probability is not finite.
+        CapsynthError: If the arrays do not fit each other, a key repeats within a class, a target
+            is no class or a probability is not finite.
     """
     _check(path, keys, targets, probabilities, class_ids)
     about = {

@@ -33,7 +33,8 @@ class ShardRecord:
     """One line of a manifest.
 
     Attributes:
-        key: Name of the sample, unique within its dataset and variant.
+        key: Name of the sample, unique within its class; of synthetic images and evaluation sets
+            over all classes.
         class_id: Class of the sample.
         class_index: Position of the class in the dataset's list of classes.
         index: Position of the sample within its class, over all parts; with the class it seeds

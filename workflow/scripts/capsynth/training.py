@@ -29,7 +29,7 @@ from capsynth.files import require_room, write_json
 from capsynth.fingerprints import file_digest, files_digest, fingerprint
 from capsynth.mixing import mix, soft_targets
 from capsynth.names import check_name
-from capsynth.privacy.references import in_reference_half, reference_key
+from capsynth.privacy.references import reference_half, reference_source
 from capsynth.progress import Progress
 from capsynth.recipes import NEUTRAL, NORMALISATIONS, Recipe, learning_rate, total_steps
 from capsynth.resuming import PartialWork
@@ -356,15 +356,18 @@ def _train(
     half: int | None,
     processes: Processes,
 ) -> None:
-    def in_half(record: ShardRecord) -> bool:
-        return half is None or in_reference_half(reference_key(record), half)
+    def in_half(records: Sequence[ShardRecord]) -> list[bool]:
+        assert half is not None
+        sources = [reference_source(record) for record in records]
+        seen = reference_half(sources, half)
+        return [source in seen for source in sources]
 
     transform = training_transform(recipe)
     images = ShardedImages(
         [(s.tar, s.manifest, s.fraction) for s in shards],
         transform,
         seed,
-        in_half,
+        None if half is None else in_half,
         again=recipe.epochs > 1 or recipe.steps is not None,
     )
     steps = total_steps(recipe, math.ceil(images.available / recipe.batch_size))

@@ -1,5 +1,6 @@
 """Images of several shards as one map-style data set."""
 
+import itertools
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -39,7 +40,7 @@ class ShardedImages(Dataset[Sample]):
         shards: Sequence[tuple[Path, Path, float]],
         transform: Transform,
         seed: int | None = None,
-        keep: Callable[[ShardRecord], bool] | None = None,
+        keep: Callable[[Sequence[ShardRecord]], Sequence[bool]] | None = None,
         again: bool = False,
     ) -> None:
         """Open shards.
@@ -48,7 +49,7 @@ class ShardedImages(Dataset[Sample]):
             shards: Tar, manifest and the fraction to use of each shard.
             transform: Maps a PIL image, and a generator for what is random, to uint8 pixels.
             seed: Seed of the transform's randomness; None for a transform without any.
-            keep: Which images are used, of those that the fractions leave; None for all.
+            keep: Says of all images that the fractions leave which are used; None for all.
             again: Whether images are read more than once.
 
         Raises:
@@ -62,7 +63,8 @@ class ShardedImages(Dataset[Sample]):
             self._items += [(number, r) for r in take_fraction(records, fraction)]
         self.available = len(self._items)
         if keep is not None:
-            self._items = [(number, r) for number, r in self._items if keep(r)]
+            kept = keep([record for _, record in self._items])
+            self._items = list(itertools.compress(self._items, kept))
         if not self._items:
             raise CapsynthError(
                 f"no usable image in {len(shards)} shards; look for rejected records in "

@@ -1,20 +1,21 @@
 """How the folders of an evaluation set on disk are arranged, and which class each of them holds."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from capsynth.datasets.imagenet import wordnet_ids
 from capsynth.errors import CapsynthError
-from capsynth.files import read_json
 from capsynth.names import check_name
+from capsynth.user_files import csv_rows, json_value, read_text
 
 CLASS_FOLDERS = "class-folders"
 INDEX_FOLDERS = "index-folders"
 CORRUPTION_FOLDERS = "corruption-folders"
 LAYOUTS = (CLASS_FOLDERS, INDEX_FOLDERS, CORRUPTION_FOLDERS)
 
+MAP_COLUMNS = ("folder", "class_id")
 ClassMap = Mapping[str, Sequence[str]]
 
 
@@ -45,25 +46,61 @@ def read_class_map(path: Path) -> dict[str, list[str]]:
             with the columns ``folder`` and ``class_id``, one row a pair.
 
     Raises:
-        CapsynthError: If the file is missing or is neither.
+        CapsynthError: If the file cannot be read, is neither, or has an entry without a class or
+            twice.
     """
+    form = 'write JSON {"folder": "class_id"} or CSV with the columns folder,class_id'
     try:
+        text = read_text(path)
         if path.suffix.lower() == ".csv":
+            rows = csv_rows(path, text, MAP_COLUMNS, unique=MAP_COLUMNS)
             classes: dict[str, list[str]] = {}
-            with path.open(encoding="utf-8", newline="") as file:
-                for row in csv.DictReader(file):
-                    classes.setdefault(row["folder"], []).append(row["class_id"])
-            return classes
-        pairs = read_json(path).items()
-        classes = {str(k): [v] if isinstance(v, str) else [str(x) for x in v] for k, v in pairs}
-    except OSError as error:
-        raise CapsynthError(f"class_map {path} cannot be read: {error.strerror}") from None
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise CapsynthError(
-            f"class_map {path}: {type(error).__name__} {error}; write JSON "
-            '{"folder": "class_id"} or CSV with the columns folder,class_id'
-        ) from None
+            for _, row in rows:
+                classes.setdefault(row["folder"], []).append(row["class_id"])
+        else:
+            classes = _json_map(path, json_value(path, text))
+        if not classes:
+            raise CapsynthError(f"{path}: names no folder")
+    except CapsynthError as error:
+        raise CapsynthError(f"class_map {error}; {form}") from None
     return classes
+
+
+def _json_map(path: Path, value: Any) -> dict[str, list[str]]:
+    if not isinstance(value, dict):
+        raise CapsynthError(f"{path}: is no JSON object")
+    classes: dict[str, list[str]] = {}
+    for name, said in value.items():
+        folder = name.strip()
+        ids = [said] if isinstance(said, str) else said
+        if not isinstance(ids, list) or not all(isinstance(one, str) for one in ids):
+            raise CapsynthError(f"{path}: {name!r} stands for {said!r}, which is no text")
+        ids = [one.strip() for one in ids]
+        if not folder or not ids or "" in ids:
+            raise CapsynthError(f"{path}: {name!r} has no folder or no class_id")
+        if folder in classes or len(set(ids)) < len(ids):
+            raise CapsynthError(f"{path}: {name!r}, or a class of it, is there twice")
+        classes[folder] = ids
+    return classes
+
+
+def check_mapped(class_map: ClassMap, class_ids: Sequence[str]) -> None:
+    """Check that no class of a map is one of the data set but for its case.
+
+    Other classes may stand there: the map of a published set has all that the set has.
+
+    Raises:
+        CapsynthError: If one is.
+    """
+    known = {class_id.casefold(): class_id for class_id in class_ids}
+    for folder, ids in class_map.items():
+        for class_id in ids:
+            meant = known.get(class_id.casefold(), class_id)
+            if meant != class_id and class_id not in class_ids:
+                raise CapsynthError(
+                    f"class_map: folder {folder!r} stands for {class_id!r}, which the data set "
+                    f"spells {meant!r}; write it so"
+                )
 
 
 def mapped_class(class_ids: Sequence[str], wanted: Sequence[str]) -> str | None:

@@ -90,7 +90,10 @@ def look_at(shards: Shards) -> Looks:
             "the variant out of privacy.leakage"
         )
     features: Features | None = read_features(shards.features) if shards.features else None
-    if features is not None and features.keys.tolist() != [record.key for record in records]:
+    shown = [(record.class_id, record.key) for record in records]
+    if features is not None and shown != list(
+        zip(features.class_ids.tolist(), features.keys.tolist(), strict=True)
+    ):
         raise CapsynthError(
             f"{shards.features[0]}: features of other images than {shards.images[0][1]} has; "
             "extract them again"
@@ -234,14 +237,15 @@ def _of_variant(
 
 def _sources(variant: str, images: Looks, real: Looks) -> Integers:
     """Return the position of the real image that each synthetic one descends from."""
-    place = {record.key: position for position, record in enumerate(real.records)}
-    missing = [r.key for r in images.records if r.source_key not in place]
+    # Keys are unique within a class.
+    place = {(r.class_id, r.key): position for position, r in enumerate(real.records)}
+    missing = [r.key for r in images.records if (r.class_id, r.source_key) not in place]
     if missing:
         raise CapsynthError(
             f"variant {variant!r}: {missing[0]} descends from no real image; leave the variant out "
             "of privacy.leakage"
         )
-    return np.array([place[str(record.source_key)] for record in images.records], dtype=np.int64)
+    return np.array([place[r.class_id, str(r.source_key)] for r in images.records], dtype=np.int64)
 
 
 def _check_space(variant: str, *sets: Looks) -> None:

@@ -9,7 +9,7 @@ Which images are members and which are not is a member definition:
   those images that it was trained on as members and the other half as non-members.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,14 +21,17 @@ from capsynth.predictions import read_predictions
 from capsynth.privacy import attacks, roc
 from capsynth.privacy.references import (
     Answers,
+    Source,
     in_reference_half,
     lira_offline,
     lira_online,
-    reference_key,
+    reference_half,
+    reference_source,
     rmia_offline,
     rmia_online,
+    two_sides,
 )
-from capsynth.seeding import bucket, derive_seed
+from capsynth.seeding import derive_seed
 from capsynth.shards import ShardRecord, read_manifest, take_fraction, usable
 from capsynth.statistics import image_design, image_df
 
@@ -60,17 +63,19 @@ class Images:
     """What models say of ``n`` images; every array has n entries in its last place.
 
     Attributes:
-        sources: Key of the real image that each is or descends from, else its own: it decides
-            which images are drawn together, and who was trained on which half.
+        sources: Key of the real image that each is or descends from, else its own: with the class
+            it decides which images are drawn together, and who was trained on which half.
         class_ids: Their classes.
         attacked: Scores of the attacked models by name, shape (models, n) each.
         references: Those of the reference models, shape (references, n) each.
+        seen: Whether each reference model has the source in its half, shape (references, n).
     """
 
     sources: Strings
     class_ids: Strings
     attacked: Mapping[str, Floats]
     references: Mapping[str, Floats]
+    seen: Booleans
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -82,6 +87,7 @@ class Images:
             self.class_ids[rows],
             {name: values[:, rows] for name, values in self.attacked.items()},
             {name: values[:, rows] for name, values in self.references.items()},
+            self.seen[:, rows],
         )
 
 
@@ -96,6 +102,7 @@ def join(parts: Sequence[Images]) -> Images:
             k: np.concatenate([part.references[k] for part in parts], axis=1)
             for k in first.references
         },
+        np.concatenate([part.seen for part in parts], axis=1),
     )
 
 
@@ -126,16 +133,45 @@ class Attack:
         return len(self.curves)
 
 
+class Halves:
+    """Which images of a training set its reference models saw.
+
+    Attributes:
+        numbers: Of the reference models.
+    """
+
+    def __init__(self, sources: Collection[Source], numbers: Sequence[int]) -> None:
+        """Take the sources of all images of the training set, and the models' numbers."""
+        self.numbers = numbers
+        self._known = frozenset(sources)
+        self._halves = {number: reference_half(self._known, number) for number in numbers}
+
+    def seen(self, sources: Sequence[Source]) -> Booleans:
+        """Return who saw which of n images, or would have seen it: shape (references, n)."""
+        rows = [
+            [
+                source in half if source in self._known else in_reference_half(source[1], number)
+                for source in sources
+            ]
+            for number, half in self._halves.items()
+        ]
+        return np.array(rows, dtype=bool).reshape(len(self.numbers), len(sources))
+
+
 def read_images(
-    attacked: Sequence[Path], references: Sequence[Path], sources: Mapping[str, str] | None = None
+    attacked: Sequence[Path],
+    references: Sequence[Path],
+    halves: Halves,
+    sources: Mapping[Source, str] | None = None,
 ) -> Images:
     """Read what models answered about one set of images.
 
     Args:
         attacked: Predictions of the attacked models.
-        references: Those of the reference models.
-        sources: The real image of each key that counts; other images are left out. None for all
-            images, each its own source.
+        references: Those of the reference models, in the order of ``halves``.
+        halves: What the reference models saw.
+        sources: Key of the real image of each image that counts, by class and key; other images are
+            left out. None for all images, each its own source.
 
     Raises:
         CapsynthError: If there is no file, or the models answered different images.
@@ -148,15 +184,19 @@ def read_images(
     scores = []
     for path in paths:
         one = read_predictions(path)
-        if not np.array_equal(one.keys, keys):
+        if not (np.array_equal(one.keys, keys) and np.array_equal(one.sample_class_ids, class_ids)):
             raise CapsynthError(f"{path}: other images than in {paths[0]}; evaluate both again")
         scores.append(_scores(one.probabilities, one.target))
     models, others = scores[: len(attacked)], scores[len(attacked) :]
+    if sources is not None:
+        names = zip(class_ids.tolist(), keys.tolist(), strict=True)
+        keys = np.array([sources.get(name, "") for name in names])
     images = Images(
-        keys if sources is None else np.array([sources.get(k, "") for k in keys.tolist()]),
+        keys,
         class_ids,
         {name: _stack([model[name] for model in models], len(keys)) for name in scores[0]},
         {name: _stack([model[name] for model in others], len(keys)) for name in scores[0]},
+        halves.seen(list(zip(class_ids.tolist(), keys.tolist(), strict=True))),
     )
     return images if sources is None else images.take(images.sources != "")
 
@@ -221,35 +261,36 @@ def attack_training_set(
         int(model.removeprefix("half")) for model in answers[held_out] if model.startswith("half")
     )
 
-    def images(name: str, sources: Mapping[str, str] | None) -> Images:
-        of = answers[name]
-        attacked = [of[model] for model in sorted(of) if model.startswith("seed")]
-        return read_images(attacked, [of[f"half{number}"] for number in numbers], sources)
-
-    real: dict[str, str] = {}
-    drawn: dict[str, dict[str, str]] = {}
+    real: dict[Source, str] = {}
+    drawn: dict[str, dict[Source, str]] = {}
+    held: set[Source] = set()
     for part in parts:
         records = part.records()
+        held |= {reference_source(record) for record in records}
         if part.name == REAL:
-            real |= {record.key: record.key for record in records}
+            real |= {(record.class_id, record.key): record.key for record in records}
         else:
-            real |= {r.source_key: r.source_key for r in records if r.source_key}
-            drawn[part.name] = {record.key: reference_key(record) for record in records}
+            real |= {(r.class_id, r.source_key): r.source_key for r in records if r.source_key}
+            drawn[part.name] = _sources_of(records)
+    halves = Halves(held, numbers)
+
+    def images(name: str, sources: Mapping[Source, str] | None) -> Images:
+        of = answers[name]
+        attacked = [of[model] for model in sorted(of) if model.startswith("seed")]
+        return read_images(attacked, [of[f"half{number}"] for number in numbers], halves, sources)
+
     others = images(held_out, None)
     members = images(REAL, real or None)
     # The paper's order: classes, and file names within them.
     _, place = np.unique(members.class_ids, return_inverse=True)
     members = members.take(np.lexsort((members.sources, place)))
-    found = attack_models(REAL, members, others, None, numbers, draws)
+    found = attack_models(REAL, members, others, None, draws)
     if paired := [name for name in drawn if name in twins]:
         nonmembers = join(
-            [
-                images(twins[name].name, {r.key: reference_key(r) for r in twins[name].records()})
-                for name in paired
-            ]
+            [images(twins[name].name, _sources_of(twins[name].records())) for name in paired]
         )
         seen = join([images(name, drawn[name]) for name in paired])
-        found += attack_models(SYNTHETIC, seen, nonmembers, others, numbers, draws)
+        found += attack_models(SYNTHETIC, seen, nonmembers, others, draws)
     if numbers and real:
         found += attack_halves(REAL + HALF, members, others, numbers, draws)
     if numbers and drawn:
@@ -258,12 +299,16 @@ def attack_training_set(
     return found
 
 
+def _sources_of(records: Iterable[ShardRecord]) -> dict[Source, str]:
+    """Return the key of the real image, or its own, of each image by class and key."""
+    return {(record.class_id, record.key): reference_source(record)[1] for record in records}
+
+
 def attack_models(
     definition: str,
     members: Images,
     nonmembers: Images,
     population: Images | None,
-    numbers: Sequence[int],
     draws: int,
 ) -> list[Attack]:
     """Attack trained models with images they saw and images they did not see.
@@ -274,7 +319,6 @@ def attack_models(
         members: In the order of class and file name, which ``paper`` goes by.
         nonmembers: Images that no model saw.
         population: What RMIA compares with; None for half of the non-members, by their keys.
-        numbers: Numbers of the reference models.
         draws: Bootstrap replicates.
     """
 
@@ -296,23 +340,27 @@ def attack_models(
         run(name, members, nonmembers, scores_of(name, members, nonmembers))
         for name in attacks.SCORES
     ]
-    if not numbers:
+    if not len(members.seen):
         return found
     both = join([members, nonmembers])
+    # Of an image that no model saw ``seen`` says who would have seen it: so as many are left "out"
+    # for it as for a member, and neither side has the noisier mean.
     scaled = [
-        _answers(both, target, numbers, both.references[SCALED]) for target in both.attacked[SCALED]
+        Answers(target, both.references[SCALED], both.seen) for target in both.attacked[SCALED]
     ]
     found.append(
         run("lira-offline", members, nonmembers, np.stack([lira_offline(a) for a in scaled]))
     )
     if population is None:
-        held = np.array([bucket(f"population/{k}", 2) == 0 for k in nonmembers.sources.tolist()])
+        names = list(zip(nonmembers.class_ids.tolist(), nonmembers.sources.tolist(), strict=True))
+        sides = two_sides(names, "population")
+        held = np.array([sides[name] == 0 for name in names])
         population, nonmembers = nonmembers.take(held), nonmembers.take(~held)
         both = join([members, nonmembers])
     rmia = [
         rmia_offline(
-            _answers(both, target, numbers, both.references["confidence"]),
-            _answers(population, others, numbers, population.references["confidence"]),
+            Answers(target, both.references["confidence"], both.seen),
+            Answers(others, population.references["confidence"], population.seen),
         )
         for target, others in zip(
             both.attacked["confidence"], population.attacked["confidence"], strict=True
@@ -335,16 +383,14 @@ def attack_halves(
         numbers: Numbers of the reference models.
         draws: Bootstrap replicates.
     """
-    seen = _seen(images, numbers)
     scores = {name: list(images.references[name]) for name in attacks.SCORES}
     of_pair = np.array(numbers) // 2
     for position in range(len(numbers)):
         others = of_pair != of_pair[position]
         if not others.any():
             continue
-        rest = [number for number, is_other in zip(numbers, others, strict=True) if is_other]
         scaled, surely, reference = (
-            _answers(part, answers[position], rest, answers[others])
+            Answers(answers[position], answers[others], part.seen[others])
             for part, answers in (
                 (images, images.references[SCALED]),
                 (images, images.references["confidence"]),
@@ -360,21 +406,9 @@ def attack_halves(
             scores.setdefault(name, []).append(values)
     strata = images.class_ids.tolist()
     return [
-        _attack(definition, name, images, strata, np.stack(values), seen, draws)
+        _attack(definition, name, images, strata, np.stack(values), images.seen, draws)
         for name, values in scores.items()
     ]
-
-
-def _seen(images: Images, numbers: Sequence[int]) -> Booleans:
-    """Return whether each reference model has each source in its half: (references, n)."""
-    keys = images.sources.tolist()
-    return np.array([[in_reference_half(k, number) for k in keys] for number in numbers])
-
-
-def _answers(images: Images, target: Floats, numbers: Sequence[int], references: Floats) -> Answers:
-    # Of an image that no model saw it says who would have seen it: so as many are left "out" for it
-    # as for a member, and neither side has the noisier mean.
-    return Answers(target, references, _seen(images, numbers))
 
 
 def _attack(

@@ -5,6 +5,8 @@ every image some have seen it ("in") and others have not ("out"). What they say 
 an easy image, on which every model is sure, from one that the attacked model has learned by heart.
 """
 
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +18,8 @@ from capsynth.shards import ShardRecord
 
 Floats = npt.NDArray[np.floating]
 Booleans = npt.NDArray[np.bool_]
+# Class and key of a real image: keys are unique within a class.
+Source = tuple[str, str]
 
 # What RMIA's authors set in their auditing tool (privacytrustlab/ml_privacy_meter).
 GAMMA = 1.0
@@ -48,11 +52,10 @@ class Answers:
 
 
 def in_reference_half(key: str, model: int) -> bool:
-    """Return whether a reference model is trained on a sample.
+    """Return whether a reference model would be trained on an image, by the hash of its key.
 
-    Models come in pairs, 0 and 1, 2 and 3, ...: the hash of the pair and the key gives the sample
-    to one of the two. So every sample is in half of the models exactly, images that come and go
-    move no other, and no list is kept.
+    Models come in pairs, 0 and 1, 2 and 3, ...: the hash of the pair and the key gives the image to
+    one of the two. So every image is in half of the models exactly.
 
     Args:
         key: Key of the real image: of the sample itself, or of the one it descends from.
@@ -62,17 +65,54 @@ def in_reference_half(key: str, model: int) -> bool:
     return bucket(f"reference/{pair}/{key}", 2) == side
 
 
+def reference_half(sources: Iterable[Source], model: int) -> set[Source]:
+    """Return the real images of a training set that a reference model is trained on.
+
+    Those of ``in_reference_half``, which puts the few images of a small class, or those of one name
+    in all classes, on one side at times: there they are dealt out, see ``two_sides``.
+
+    Args:
+        sources: ``reference_source`` of all that the training set holds, repeats allowed.
+        model: Number of the reference model.
+    """
+    pair, side = divmod(model, 2)
+    sides = two_sides(sources, f"reference/{pair}")
+    return {source for source, its_side in sides.items() if its_side == side}
+
+
+def two_sides(sources: Iterable[Source], salt: str) -> dict[Source, int]:
+    """Return a side, 0 or 1, of each image: neither is empty if there are two images.
+
+    The hash of salt and key decides, so images that come and go move no other. The images of a
+    class that it leaves on one side are dealt out in turn, in an order of hashes: a class of two
+    images has one on each side, and of classes with one image every other is on a side.
+    """
+    classes: dict[str, set[str]] = defaultdict(set)
+    for class_id, key in sources:
+        classes[class_id].add(key)
+    sides: dict[Source, int] = {}
+    dealt = bucket(salt, 2)
+    for class_id, keys in sorted(classes.items()):
+        hashed = {key: bucket(f"{salt}/{key}", 2) for key in keys}
+        if len(set(hashed.values())) == 1:
+            in_turn = sorted((derive_seed(salt, class_id, key), key) for key in keys)
+            hashed = {key: (dealt + place) % 2 for place, (_, key) in enumerate(in_turn)}
+            dealt += len(keys)
+        sides |= {(class_id, key): side for key, side in hashed.items()}
+    return sides
+
+
 def reference_seed(model: int) -> int:
     """Return the training seed of a reference model."""
     return derive_seed("reference", model) % 2**31
 
 
-def reference_key(record: ShardRecord) -> str:
-    """Return the key that decides in which halves a sample is: that of its real image, or its own.
+def reference_source(record: ShardRecord) -> Source:
+    """Return what decides in which halves a sample is: its real image, or itself.
 
     So a real image and what was drawn from its caption are always in the same half.
     """
-    return record.source_key or record.key
+    return record.class_id, record.source_key or record.key
 
 
 def lira_online(scaled: Answers, fixed_variance: bool = True) -> Floats:

@@ -122,18 +122,21 @@ def _read(record: ShardRecord, tar: Path) -> Picture:
         return Picture(record, reader.read_bytes(record))
 
 
-def read_captions(paths: Sequence[Path]) -> dict[str, str]:
-    """Return the first caption of every real image by key; in brackets, why there is none.
+def read_captions(paths: Sequence[Path]) -> dict[tuple[str, str], str]:
+    """Return the first caption of every real image; in brackets, why there is none.
+
+    Returns:
+        Captions by class and key of the image: keys are unique within a class.
 
     Raises:
-        CapsynthError: If a row has no key, caption or status.
+        CapsynthError: If a row has no class, key, caption or status.
     """
-    captions: dict[str, str] = {}
+    captions: dict[tuple[str, str], str] = {}
     for path in paths:
         for number, row in enumerate(read_json_lines(path), start=1):
             try:
                 text = row["caption"] if row["status"] == OK else f"[{row['status']}]"
-                captions.setdefault(row["key"], text)
+                captions.setdefault((row["class_id"], row["key"]), text)
             except KeyError as error:
                 raise CapsynthError(
                     f"{path}:{number}: no {error} in this caption; caption the images again"
@@ -172,7 +175,7 @@ def class_gains(scores: Sequence[Score], gain: GalleryGain) -> dict[str, float]:
 
 def gallery_page(
     real: Pictures,
-    captions: Mapping[str, str],
+    captions: Mapping[tuple[str, str], str],
     variants: Mapping[str, Pictures],
     columns: Sequence[str],
     gain: GalleryGain | None = None,
@@ -182,7 +185,7 @@ def gallery_page(
 
     Args:
         real: Real images by class and index.
-        captions: Captions by the key of the real image.
+        captions: Captions by class and key of the real image.
         variants: Images of every variant by class and index.
         columns: Variants to show, in this order.
         gain: What classes are sorted by, None if nothing is compared.
@@ -198,7 +201,7 @@ def gallery_page(
     rows = []
     for class_id, index in order:
         picture = real[class_id, index]
-        caption = captions.get(picture.record.key, "[no caption]")
+        caption = captions.get((class_id, picture.record.key), "[no caption]")
         cells = "".join(
             _image_cell(variants[name].get((class_id, index)), with_prompt=True) for name in columns
         )
