@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from capsynth.errors import CapsynthError
 from capsynth.files import atomic_path, dump_json
 from capsynth.transforms import Preprocessing
+from capsynth.weights import fitting
 
 
 @dataclass(frozen=True)
@@ -89,12 +90,24 @@ def save_classifier(path: Path, model: torch.nn.Module, card: ClassifierCard) ->
 
 
 def load_classifier(path: Path) -> tuple[torch.nn.Module, ClassifierCard]:
-    """Read a classifier, ready to evaluate."""
-    with safe_open(path, framework="pt") as file:
-        card = _card_from(json.loads(file.metadata()["card"]))
-        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    """Read a classifier, ready to evaluate.
+
+    Raises:
+        CapsynthError: If the file is damaged or says not what it holds, or its weights do not fit.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            card = _card_from(json.loads((file.metadata() or {})["card"]))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except SafetensorError as error:
+        raise CapsynthError(f"{path} is damaged or cut short ({error}); train it again") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise CapsynthError(
+            f"{path} is no checkpoint of train_classifier: its metadata has no card that says what "
+            f"it is ({error!r}); train it again, or write one as save_classifier does"
+        ) from error
     model = build_classifier(card.model, len(card.class_ids), card.image_size)
-    model.load_state_dict(tensors)
+    model.load_state_dict(fitting(model, tensors, card.model, path), strict=False)
     return model.eval(), card
 
 
