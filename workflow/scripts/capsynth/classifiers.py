@@ -13,6 +13,7 @@ from capsynth.errors import CapsynthError
 from capsynth.files import atomic_path, dump_json, read_json
 from capsynth.integrity import check_file, unreadable
 from capsynth.transforms import Preprocessing
+from capsynth.weights import fitting
 
 
 @dataclass(frozen=True)
@@ -93,20 +94,23 @@ def load_classifier(path: Path) -> tuple[torch.nn.Module, ClassifierCard]:
     """Read a classifier, ready to evaluate.
 
     Raises:
-        Damaged: If it is none, or not the one that its job wrote or its history names.
+        Damaged: If it is not the one that its job wrote or its history names, or cut short.
+        CapsynthError: If the file says not what it holds, or its weights do not fit.
     """
     check_file(path, *_named_by_history(path))
     try:
         with safe_open(path, framework="pt") as file:
-            card = _card_from(json.loads(file.metadata()["card"]))
+            card = _card_from(json.loads((file.metadata() or {})["card"]))
             tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except SafetensorError as error:
         raise unreadable(path, error) from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise CapsynthError(
+            f"{path} is no checkpoint of train_classifier: its metadata has no card that says what "
+            f"it is ({error!r}); train it again, or write one as save_classifier does"
+        ) from error
     model = build_classifier(card.model, len(card.class_ids), card.image_size)
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise unreadable(path, error) from error
+    model.load_state_dict(fitting(model, tensors, card.model, path), strict=False)
     return model.eval(), card
 
 

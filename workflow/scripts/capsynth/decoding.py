@@ -9,9 +9,14 @@ from typing import TYPE_CHECKING, Any
 from capsynth.devices import device
 from capsynth.errors import CapsynthError
 from capsynth.models import unread_weights
+from capsynth.weights import from_pretrained
 
 if TYPE_CHECKING:  # torch is imported where it is used: jobs check their settings before that
     from torch import Tensor
+
+# Weights that no text depends on: of poolers, whose output decoders do not read, and of the token
+# that stands for what pretraining hides. Published models lack the one or the other.
+UNUSED = r"(^|\.)(pooler\.|mask_token$)"
 
 
 @dataclass(frozen=True)
@@ -189,7 +194,9 @@ def filled_up(items: Sequence[Any], size: int) -> list[Any]:
     return [*items, *[items[-1]] * (size - len(items))]
 
 
-def load_model(kind: Any, model: str, revision: str | None, dtype: str) -> Any:
+def load_model(
+    kind: Any, model: str, revision: str | None, dtype: str, unused: str = UNUSED
+) -> Any:
     """Load a model's weights onto the device that models run on.
 
     Args:
@@ -197,16 +204,18 @@ def load_model(kind: Any, model: str, revision: str | None, dtype: str) -> Any:
         model: Folder or hub id.
         revision: Revision of a model from the hub.
         dtype: Name of a torch number format.
+        unused: Pattern of the names of weights that may be missing: what is asked of the model does
+            not depend on them.
 
     Raises:
-        CapsynthError: If a folder has no weights as safetensors.
+        CapsynthError: If a folder has no weights as safetensors, or they do not fit the model.
     """
     import torch
 
     require_safetensors(model)
     try:
-        loaded = kind.from_pretrained(
-            model, revision=revision, dtype=getattr(torch, dtype), use_safetensors=True
+        loaded = from_pretrained(
+            kind, model, model, unused, revision=revision, dtype=getattr(torch, dtype)
         )
     except OSError as error:
         raise unread_weights(model, error) from error

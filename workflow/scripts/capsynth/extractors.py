@@ -15,11 +15,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from capsynth.decoding import filled_up, load_model, require_safetensors
+from capsynth.decoding import UNUSED, filled_up, load_model, require_safetensors
 from capsynth.devices import device
 from capsynth.errors import CapsynthError
 from capsynth.files import read_json
 from capsynth.names import check_name
+from capsynth.weights import loading_checked
 
 Features = npt.NDArray[np.float32]
 
@@ -51,11 +52,13 @@ class Extractor(abc.ABC):
     Attributes:
         model_types: Values of ``model_type`` in ``config.json`` that belong to the family.
         model_class: Name of the class of transformers that loads the model.
+        unused: Pattern of the names of weights that no feature depends on: they may be missing.
         reads_text: Whether the family has features of texts, comparable with those of images.
     """
 
     model_types: ClassVar[Collection[str]] = ()
     model_class: ClassVar[str] = "AutoModel"
+    unused: ClassVar[str] = UNUSED
     reads_text: ClassVar[bool] = False
 
     def __init__(self, settings: ExtractorSettings) -> None:
@@ -74,7 +77,9 @@ class Extractor(abc.ABC):
 
         settings = self.settings
         kind = getattr(transformers, self.model_class)
-        self.model = load_model(kind, settings.model, settings.revision, settings.dtype)
+        self.model = load_model(
+            kind, settings.model, settings.revision, settings.dtype, self.unused
+        )
         self.processor = transformers.AutoImageProcessor.from_pretrained(settings.model)
 
     @property
@@ -136,6 +141,7 @@ class Clip(Extractor):
 
     model_types = ("clip",)
     model_class = "CLIPModel"
+    unused = rf"{UNUSED}|^logit_scale$"
     reads_text = True
 
     def load(self) -> None:
@@ -181,6 +187,7 @@ class CaptionerEncoder(Extractor):
 
     model_types = ("vision-encoder-decoder",)
     model_class = "VisionEncoderDecoderModel"
+    unused = rf"{UNUSED}|^(decoder|enc_to_dec_proj)\."
 
     @property
     def dimensions(self) -> int:
@@ -200,10 +207,10 @@ class Timm(Extractor):
         import timm
         import torch
 
-        require_safetensors(self.settings.model)
-        model = timm.create_model(
-            f"local-dir:{self.settings.model}", pretrained=True, num_classes=0
-        )
+        folder = self.settings.model
+        require_safetensors(folder)
+        with loading_checked(folder, Path(folder)):
+            model = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=0)
         self.model = model.to(device(), getattr(torch, self.settings.dtype)).eval()
         config = timm.data.resolve_model_data_config(model)
         self.transform = timm.data.create_transform(**config, is_training=False)

@@ -20,6 +20,7 @@ from capsynth.errors import CapsynthError
 from capsynth.fingerprints import file_digest
 from capsynth.models import unread_weights
 from capsynth.names import check_name
+from capsynth.weights import from_pretrained
 
 log = logging.getLogger(__name__)
 
@@ -193,6 +194,46 @@ def component_arguments(
     return {}
 
 
+def load_parts(
+    model: str, index: Mapping[str, Any], names: Iterable[str], dtype: Any
+) -> dict[str, Any]:
+    """Return the models that a pipeline consists of, their weights checked, by name.
+
+    What the pipeline loads as well as this would is left to it: all but models, and models of
+    classes that neither transformers nor diffusers has.
+
+    Args:
+        model: Folder of the pipeline.
+        index: Its ``model_index.json``.
+        names: Parts that are wanted.
+        dtype: Number format of the weights.
+
+    Raises:
+        CapsynthError: If weights of a part are missing, or do not fit it.
+        OSError: If a part has none.
+    """
+    from torch.nn import Module
+
+    loaded = {}
+    for name in names:
+        kind, folder = _part_class(index.get(name)), Path(model) / name
+        if inspect.isclass(kind) and issubclass(kind, Module) and folder.is_dir():
+            loaded[name] = from_pretrained(kind, folder, f"{model}, {name}", dtype=dtype)
+    return loaded
+
+
+def _part_class(entry: Any) -> Any:
+    """Return the class that a line of a ``model_index.json`` names, None if it is not known."""
+    import diffusers
+    import transformers
+
+    if not isinstance(entry, list) or len(entry) != 2 or None in entry:
+        return None
+    library, name = entry
+    homes = {"diffusers": diffusers, "transformers": transformers}
+    return getattr(homes.get(library) or getattr(diffusers.pipelines, library, None), name, None)
+
+
 def scheduler_class(name: str) -> Any:
     """Return the sampler of diffusers that has this name.
 
@@ -337,11 +378,14 @@ class DiffusersGenerator:
             raise CapsynthError(f"lora: {self.family} does not take LoRA weights; remove them")
         if settings.scheduler is not None:
             scheduler_class(settings.scheduler)
+        dtype = getattr(torch, settings.dtype)
         try:
+            wanted = [name for name in parts if name not in components]
+            components |= load_parts(settings.model, index, wanted, dtype)
             self._pipeline: Any = kind.from_pretrained(
                 settings.model,
                 revision=settings.revision,
-                dtype=getattr(torch, settings.dtype),
+                dtype=dtype,
                 use_safetensors=True,
                 **components,
             )
