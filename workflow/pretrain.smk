@@ -14,12 +14,11 @@ configfile: "config/pretrain.yaml"
 
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
-import yaml
-
 from capsynth.configuration import complete
 from capsynth.files import dump_json
+from capsynth.yaml_files import read_yaml
 
-EXPERIMENT = complete(yaml.safe_load(Path("config.yaml").read_text(encoding="utf-8")))
+EXPERIMENT = complete(read_yaml(Path("config.yaml")))
 MODELS = ["captioner", "generator"]
 
 

@@ -19,10 +19,10 @@ from capsynth.sweeps import (
     join_scores,
     plan_runs,
     read_sweep,
-    read_yaml,
     run_command,
     take_lock,
 )
+from capsynth.yaml_files import read_yaml
 
 log = logging.getLogger(__name__)
 

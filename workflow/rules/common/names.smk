@@ -1,22 +1,13 @@
 # Config check, names and helpers. Runs again in every cluster job: nothing heavy is imported.
-import os
 import shlex
-import sys
-from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
-
-# Seen from the working directory, which is the checkout itself unless --directory says otherwise.
-SCRIPTS = os.path.relpath(Path(workflow.basedir) / "workflow" / "scripts")
 # How a script is started, its name behind a slash: plainly, or warm (docs/warm-start.md). It takes
 # the shell's place: SLURM's SIGTERM would end a shell at once, and with it the job.
 PLAIN = f"exec python {shlex.quote(SCRIPTS)}"
 RUN = f"exec python {shlex.quote(SCRIPTS)}/warm.py run {shlex.quote(SCRIPTS)}"
-sys.path.insert(0, os.path.abspath(SCRIPTS))
 
 from capsynth.caches import keep_caches
 from capsynth.configuration import class_table, complete
-from capsynth.errors import CapsynthError
 from capsynth.files import dump_json, write_if_changed, write_recorded
 from capsynth.prompting import check_class_words, class_fields
 from capsynth.shards import shard_name, split_shard_name
@@ -26,7 +17,7 @@ from capsynth.source_code import write_code_digests
 keep_caches(Path(".snakemake/caches"))
 
 try:
-    completed = complete(config)
+    completed = complete(config, SOURCES)
     # class_id -> ClassInfo, in order
     CLASSES = class_table(completed["dataset"], class_fields(completed["variants"].values()))
     check_class_words(completed["variants"], CLASSES.values())

@@ -21,16 +21,17 @@ from capsynth.config_checks import (
     corruption_library,
     section_of,
 )
+from capsynth.config_sources import ConfigSources
 from capsynth.errors import CapsynthError
 from capsynth.recipes import with_preset
-from capsynth.schema import fill, load_schema, normalise, schema_at
+from capsynth.schema import check_keys, fill, load_schema, normalise, schema_at
 from capsynth.schema_messages import explain, name_rule
 
 # What a variant may set itself instead of its generator.
 OVERRIDES = ("num_inference_steps", "guidance_scale", "negative_prompt", "scheduler")
 
 
-def complete(config: Mapping[str, Any]) -> dict[str, Any]:
+def complete(config: Mapping[str, Any], sources: ConfigSources | None = None) -> dict[str, Any]:
     """Check ``config`` and return a copy with every default filled in.
 
     Every key of the schema is present in the copy; a key that does not apply is None, as if it had
@@ -39,21 +40,30 @@ def complete(config: Mapping[str, Any]) -> dict[str, Any]:
     become a mapping of shares. Equal configurations give equal copies: a whole number given for a
     real one becomes a float, and the other way round.
 
+    Args:
+        config: The configuration.
+        sources: Where it comes from, to be named in messages.
+
     Raises:
         CapsynthError: If anything is wrong; its message lists all problems, one line each.
     """
     schema = load_schema()
-    problems: list[str] = []
+    # What is wrong with a name in a file is told with the name as it is written there.
+    problems = list(check_keys(config)) if sources is None else []
     plain = _with_presets(normalise(config, schema, (), problems))
     errors = Draft202012Validator(schema).iter_errors(plain)
-    problems += [line for error in errors for line in explain(error, plain)]
+    problems += [line for error in errors for line in explain(error, plain, sources)]
     problems += check_references(plain)
     problems += check_values(plain)
     problems = list(dict.fromkeys(problems))
+    hint = ""
+    if sources is not None:
+        problems, hint = sources.located(problems)
+        problems = [*sources.problems, *problems]
     if problems:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         lines = "\n".join("  " + " ".join(line.split("\n")) for line in problems)
-        raise CapsynthError(f"the configuration has {count}:\n{lines}")
+        raise CapsynthError(f"the configuration has {count}:\n{lines}" + (hint and f"\n{hint}"))
     filled: dict[str, Any] = fill(plain, schema)
     for variant in filled["variants"].values():
         generator = filled["generators"][variant["generator"]]

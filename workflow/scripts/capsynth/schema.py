@@ -2,17 +2,25 @@
 
 import functools
 import math
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 from jsonschema import Draft202012Validator
 
+from capsynth.names import shown
+
 SCHEMA_PATH = Path(__file__).resolve().parents[2] / "schemas" / "config.schema.yaml"
 
 Schema = Mapping[str, Any]
 KeyPath = tuple[str | int, ...]
+
+# Python takes no text of more digits than some thousand, and a float none of more than 308.
+MAX_DIGITS = 100
+# What no path can have, and what cannot be written as UTF-8.
+_NO_TEXT = re.compile("[\\0\ud800-\udfff]")
 
 
 @functools.cache
@@ -59,19 +67,29 @@ def takes_null(schema: Schema) -> bool:
     return "null" in types_of(schema) or None in schema.get("enum", ())
 
 
+def check_keys(value: Any, path: KeyPath = ()) -> Iterator[str]:
+    """Yield which names of mappings are no text."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                yield f"{key_name((*path, str(key)))}: put the name in quotes: '{key}'"
+            yield from check_keys(item, (*path, str(key)))
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from check_keys(item, (*path, index))
+
+
 def normalise(value: Any, schema: Schema, path: KeyPath, problems: list[str]) -> Any:
     """Return a plain copy of ``value``: new dicts and lists, no keys that are set to nothing.
 
-    Adds to ``problems`` what JSON cannot hold and a schema therefore cannot refuse.
+    Names that are no text are left out (``check_keys``). Adds to ``problems`` what JSON cannot hold
+    and a schema therefore cannot refuse.
     """
     if isinstance(value, Mapping):
         plain = {}
         for key, item in value.items():
-            if not isinstance(key, str):
-                problems.append(f"{key_name((*path, str(key)))}: put the name in quotes: '{key}'")
-                continue
             child = child_of(schema, key)
-            if item is not None or not takes_null(child):
+            if isinstance(key, str) and (item is not None or not takes_null(child)):
                 plain[key] = normalise(item, child, (*path, key), problems)
         return plain
     if isinstance(value, list | tuple):
@@ -81,10 +99,19 @@ def normalise(value: Any, schema: Schema, path: KeyPath, problems: list[str]) ->
         ]
     if value is False and "off" in schema.get("enum", ()):
         return "off"  # what YAML 1.1 reads in a bare off
+    if isinstance(value, str) and _NO_TEXT.search(value):
+        problems.append(f"{key_name(path)}: {value!r} has a character that is no text; remove it")
+        return shown(value)
     if isinstance(value, float) and not math.isfinite(value):
         problems.append(f"{key_name(path)}: {value} is not a finite number; write one")
+    elif isinstance(value, int) and abs(value) >= 10**MAX_DIGITS:
+        problems.append(f"{key_name(path)}: has more than {MAX_DIGITS} digits; write a smaller one")
+        return 0
     elif isinstance(value, int | float) and not isinstance(value, bool):
         return _as_schema_number(value, schema)
+    elif value is not None and not isinstance(value, str | bool | float):
+        problems.append(f"{key_name(path)}: YAML reads {value} as no text; put it in quotes")
+        return str(value)
     return value
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from jsonschema import ValidationError
 
+from capsynth.config_sources import OPTION, ConfigSources
 from capsynth.schema import SCHEMA_PATH, KeyPath, Schema, key_name, schema_at, types_of
 
 _NUMBER = re.compile(r"([+-]?)(\d*)(?:\.(\d*))?(?:[eE]([+-]?)(\d+))?")
@@ -50,8 +51,16 @@ def unknown_name(path: KeyPath, value: Any, known: Sequence[str]) -> str:
     return f"{key_name(path)}: {show(value)} is not known{hint} known: {listed}"
 
 
-def explain(error: ValidationError, config: Any) -> Iterator[str]:
-    """Yield the lines that describe what one rule of the schema refused in ``config``."""
+def explain(
+    error: ValidationError, config: Any, sources: ConfigSources | None = None
+) -> Iterator[str]:
+    """Yield the lines that describe what one rule of the schema refused in ``config``.
+
+    Args:
+        error: What was refused.
+        config: The configuration.
+        sources: Where it comes from, if that is known: values are told as they are written.
+    """
     path: KeyPath = tuple(error.absolute_path)
     limit: Any = error.validator_value
     if "propertyNames" in error.absolute_schema_path:
@@ -70,7 +79,7 @@ def explain(error: ValidationError, config: Any) -> Iterator[str]:
         case "required":
             yield from _explain_missing(path, value, limit)
         case "type":
-            yield _explain_type(path, value, schema)
+            yield _explain_type(path, value, schema, sources)
         case "enum":
             yield unknown_name(path, value, [str(name) for name in limit if name is not None])
         case "const":
@@ -145,8 +154,15 @@ def _explain_missing(path: KeyPath, value: Mapping[str, Any], keys: Sequence[str
             yield f"{key_name((*path, key))} is missing; add it. {description}".rstrip()
 
 
-def _explain_type(path: KeyPath, value: Any, schema: Schema) -> str:
+def _explain_type(path: KeyPath, value: Any, schema: Schema, sources: ConfigSources | None) -> str:
     where, types = key_name(path), types_of(schema)
+    expected = " or ".join(_TYPE_WORDS[name] for name in types if name != "null")
+    if sources and sources.is_option(path) and (isinstance(value, str) or "array" in types):
+        return (
+            f"{where}: expected {expected}, not {show(value)}; {OPTION} makes text of all that "
+            f"stands in lists and mappings: write {path[0]} into a file, and name that with "
+            "--configfile"
+        )
     if value is None:
         default = schema_at(path).get("default")
         remedy = "write one" if default is None else f"write one, or remove it for {show(default)}"
@@ -154,11 +170,12 @@ def _explain_type(path: KeyPath, value: Any, schema: Schema) -> str:
     number = as_yaml_number(value) if isinstance(value, str) else None
     if number is not None and {"integer", "number"} & set(types):
         return f"{where}: {value!r} is text to YAML, not a number; write {number}"
-    expected = " or ".join(_TYPE_WORDS[name] for name in types if name != "null")
     shown = "a mapping" if isinstance(value, dict) else show(value)
     remedy = ""
     if "string" in types and not isinstance(value, dict | list):
-        remedy = "; put it in quotes"
+        written = sources.written(path) if sources else None
+        same = written is None or written == shown
+        remedy = "; put it in quotes" if same else f"; put it in quotes: '{written}'"
     elif "array" in types and not isinstance(value, dict):
         remedy = f"; write [{value}]"
     return f"{where}: expected {expected}, not {shown}{remedy}"

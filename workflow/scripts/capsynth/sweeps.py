@@ -18,6 +18,7 @@ from capsynth.configuration import complete
 from capsynth.errors import CapsynthError
 from capsynth.files import write_text
 from capsynth.names import check_name
+from capsynth.yaml_files import read_yaml
 
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9+-][A-Za-z0-9._+-]*")
 
@@ -50,22 +51,6 @@ class SweepRun:
 
     name: str
     config: Mapping[str, Any]
-
-
-def read_yaml(path: Path) -> Any:
-    """Read a YAML file.
-
-    Raises:
-        CapsynthError: If it cannot be read or is no YAML.
-    """
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CapsynthError(
-            f"{path} cannot be read ({error.strerror}); run this from the folder of the Snakefile"
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CapsynthError(f"{path} is no YAML: {error}; mend it") from None
 
 
 def read_sweep(path: Path) -> Sweep:
