@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 from settings import captioner_settings
+from waiting import BACKSTOP_S
 
 import pack_eval_set
 import pack_real
@@ -32,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RED, GREEN, BLUE, WHITE, GREY = (254, 0, 0), (0, 255, 1), (0, 0, 254), (255,) * 3, (128,) * 3
 PLACE = b"SECRETPLACE"
 # A reader that waits for ever fails its test, however busy the machine is.
-PATIENCE_S = 300
+PATIENCE_S = int(BACKSTOP_S)
 
 
 @pytest.fixture(autouse=True)

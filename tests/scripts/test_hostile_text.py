@@ -15,6 +15,7 @@ import pytest
 from browser import EXECUTABLE, chromium
 from PIL import Image
 from settings import generator_settings
+from waiting import BACKSTOP_S
 
 import export_variant
 import generate_images
@@ -241,7 +242,7 @@ def run(script: str, flags: list[str], folder: Path) -> subprocess.CompletedProc
         cwd=folder,
         env={**os.environ, **TOKENS, **facts},
         capture_output=True,
-        timeout=600,
+        timeout=BACKSTOP_S,
     )
 
 

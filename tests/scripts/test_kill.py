@@ -3,7 +3,6 @@
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from types import ModuleType
 import pytest
 from batch_log import begun_again, finished_batches, read_batch_log
 from settings import captioner_settings, generator_settings
+from waiting import BACKSTOP_S, wait_until
 
 import caption_images
 import generate_images
@@ -22,7 +22,6 @@ from capsynth.files import dump_json
 from capsynth.resuming import BATCH_LOG_VARIABLE
 
 pytestmark = pytest.mark.slow
-PATIENCE_S = 120
 # Suffixes of the files that make a batch complete; a training's is its saved state.
 FINISHED = {".jsonl", ".safetensors"}
 
@@ -84,11 +83,12 @@ def end_in_the_middle(command: list[str], partial: Path, number: signal.Signals)
         How it ended.
     """
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + PATIENCE_S
-    while not any(p.suffix in FINISHED for p in partial.rglob("0*") if p.is_file()):
+
+    def has_finished_a_batch() -> bool:
         assert process.poll() is None, "the stage ended before it could be killed"
-        assert time.monotonic() < deadline, "no batch was finished in time"
-        time.sleep(0.005)  # polls a process that has no way to tell us
+        return any(p.suffix in FINISHED for p in partial.rglob("0*") if p.is_file())
+
+    wait_until(has_finished_a_batch, "a finished batch")
     process.send_signal(number)
     return process.wait()
 
@@ -252,7 +252,7 @@ def test_two_copies_of_a_stage_at_once_end_in_the_same_bytes(
     command = stage.command(folder)
     copies = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     for copy in copies:
-        _, said = copy.communicate(timeout=PATIENCE_S)
+        _, said = copy.communicate(timeout=BACKSTOP_S)
         assert copy.returncode == 0, said
     assert bytes_of(folder) == whole.bytes
     assert begun_again(read_batch_log(log)) == [], log.read_text()

@@ -14,11 +14,17 @@ from pathlib import Path
 
 import psutil
 import pytest
+from waiting import BACKSTOP_S, wait_until
 
 SCRIPT = Path(__file__).parents[2] / "workflow" / "scripts" / "supervise.py"
-PATIENCE_S = 30
+
+# Long enough that a Snakemake at work does not seem to hang on a busy machine...
+IDLE_S = 2
+# ...and so many looks at the queue, with 0.1 s between two, that take longer than that.
+LONG = 30
 
 SQUEUE = """#!/bin/sh
+echo >> "$FAKE/looks"
 test -e "$FAKE/down" && { echo 'Unable to contact slurm controller' >&2; exit 1; }
 cat "$FAKE/queue"
 """
@@ -70,7 +76,9 @@ plays = (fake / "play").read_text().splitlines()
 for word in plays[0].split():
     do, _, what = word.partition(":")
     job, _, state = what.partition("=")
-    if do == "submit":
+    if do == "begin":
+        print("Select jobs to execute...", file=log)
+    elif do == "submit":
         with (fake / "queue").open("a") as queue:
             about = [job, state or "RUNNING", "None", f"{{prefix}}_uuid", os.getcwd()]
             print(*about, sep="|", file=queue)
@@ -86,11 +94,19 @@ for word in plays[0].split():
               f"    log: logs/{{job}}.log (check log file(s) for error details)", file=log)
     elif do == "forget":
         (fake / "queue").write_text("")
-    elif do == "sleep":
-        time.sleep(float(what))
+    elif do == "looks":
+        # The supervisor pauses between two looks at the queue: so many take at least that time.
+        after = (fake / "looks").read_text().count("\\n") + int(what)
+        while (fake / "looks").read_text().count("\\n") < after:
+            time.sleep(0.02)
     elif do == "local":
         import subprocess
-        subprocess.run(["sleep", what])
+        waits = ["sh", "-c", "read line"]
+        child = subprocess.Popen(waits, stdin=subprocess.PIPE)
+        after = (fake / "looks").read_text().count("\\n") + int(what)
+        while (fake / "looks").read_text().count("\\n") < after:
+            time.sleep(0.02)
+        child.communicate()
     elif do == "deaf":
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -139,8 +155,8 @@ class Place:
         (self.fake / "play").write_text("\n".join(starts))
 
     def start(self, *options: str, command: str = "snakemake --profile p") -> subprocess.Popen[str]:
-        """Start a supervisor that has little patience."""
-        quick = ["--poll-s=0.1", "--idle-s=0.8", "--pause-s=0.1", "--grace-s=1"]
+        """Start a supervisor that has little patience with what makes no difference here."""
+        quick = ["--poll-s=0.1", f"--idle-s={IDLE_S}", "--pause-s=0.1", "--grace-s=600"]
         words = [*quick, *options, *(["--", *command.split()] if command else [])]
         process = subprocess.Popen(
             [sys.executable, SCRIPT, *words],
@@ -156,7 +172,7 @@ class Place:
     def run(self, *options: str, command: str = "snakemake --profile p") -> tuple[int, str]:
         """Run a supervisor to its end: exit code and what it said."""
         process = self.start(*options, command=command)
-        said, _ = process.communicate(timeout=PATIENCE_S)
+        said, _ = process.communicate(timeout=BACKSTOP_S)
         return process.returncode, said
 
     def asked(self, program: str) -> list[str]:
@@ -171,11 +187,19 @@ class Place:
         return locks.is_dir() and any(locks.iterdir())
 
     def wait_until(self, condition: Callable[[], object]) -> None:
-        """Wait for something to come true."""
-        end = time.monotonic() + PATIENCE_S
-        while not condition():
-            assert time.monotonic() < end
-            time.sleep(0.02)
+        """Wait for something to come true; the supervisor goes on."""
+
+        def has_come() -> object:
+            return condition() or any(p.poll() is not None for p in self.started)
+
+        wait_until(has_come)
+        assert condition()
+
+    def wait_for_looks(self, number: int) -> None:
+        """Wait until the supervisor has looked at the queue so many more times."""
+        path = self.fake / "looks"
+        after = (path.read_text().count("\n") if path.exists() else 0) + number
+        self.wait_until(lambda: path.exists() and path.read_text().count("\n") >= after)
 
     def wait_for_hang(self) -> None:
         """Wait until Snakemake does nothing any more."""
@@ -231,13 +255,21 @@ def test_a_killed_snakemake_is_started_again_after_its_jobs_and_lock_are_gone(
     assert "Snakemake was ended by signal 9" in said
 
 
-@pytest.mark.parametrize("loss", ["state:1=PREEMPTED", "state:1=CANCELLED", "forget"])
-@pytest.mark.parametrize("deaf", ["", "deaf "])
+# The last is lost before anybody has looked.
+@pytest.mark.parametrize(
+    ("deaf", "loss"),
+    [
+        ("", "looks:2 state:1=PREEMPTED"),
+        ("", "looks:2 state:1=CANCELLED"),
+        ("deaf ", "looks:2 forget"),
+        ("", "forget"),
+    ],
+)
 def test_a_snakemake_that_waits_for_lost_jobs_is_stopped_and_started_again(
-    place: Place, loss: str, deaf: str
+    place: Place, deaf: str, loss: str
 ) -> None:
-    place.play(f"{deaf}submit:1 sleep:0.3 {loss} hang", "submit:2 finish:1 exit:0")
-    exit_code, said = place.run()
+    place.play(f"{deaf}begin submit:1 {loss} hang", "submit:2 finish:1 exit:0")
+    exit_code, said = place.run(f"--grace-s={0.2 if deaf else 600}")
     assert exit_code == 0, said
     assert "Snakemake hung" in said
     starts = [call for call in place.asked("snakemake") if "--unlock" not in call]
@@ -248,8 +280,9 @@ def test_a_snakemake_that_waits_for_lost_jobs_is_stopped_and_started_again(
 
 def test_a_snakemake_that_waits_or_works_is_left_alone(place: Place) -> None:
     place.play(
-        "sleep:1.5 submit:1=PENDING sleep:1.5 state:1=SUSPENDED sleep:1.5 state:1=COMPLETED "
-        "finish:1 local:1.5 submit:2 sleep:0.2 state:2=COMPLETED finish:2 exit:0"
+        f"looks:{LONG} begin submit:1=PENDING looks:{LONG} state:1=SUSPENDED looks:{LONG} "
+        f"state:1=COMPLETED finish:1 local:{LONG} submit:2 looks:2 state:2=COMPLETED finish:2 "
+        "exit:0"
     )
     exit_code, said = place.run()
     assert exit_code == 0, said
@@ -257,18 +290,18 @@ def test_a_snakemake_that_waits_or_works_is_left_alone(place: Place) -> None:
 
 
 def test_a_silent_controller_is_no_reason_to_stop_anything(place: Place) -> None:
-    place.play("submit:1 hang")
+    place.play("begin submit:1 hang")
     process = place.start()
     log = place.folder / "logs" / "supervise.log"
     place.wait_until(lambda: log.exists() and "queue: 1 running" in log.read_text())
     (place.fake / "down").touch()
     (place.fake / "queue").write_text("")
-    time.sleep(2)  # more than twice what would count as hung
+    place.wait_for_looks(LONG)
     assert process.poll() is None
     assert place.asked("snakemake") == [RUN]
     place.play("exit:0")
     (place.fake / "down").unlink()
-    assert process.wait(PATIENCE_S) == 0
+    assert process.wait(BACKSTOP_S) == 0
     assert place.asked("snakemake") == [RUN, RUN]
 
 
@@ -280,7 +313,7 @@ def test_a_silent_controller_is_waited_for_before_a_start(place: Place) -> None:
     place.wait_until(lambda: log.exists() and "does not answer; waiting" in log.read_text())
     assert place.asked("snakemake") == []
     (place.fake / "down").unlink()
-    assert process.wait(PATIENCE_S) == 0
+    assert process.wait(BACKSTOP_S) == 0
     assert place.asked("snakemake") == [RUN]
 
 
@@ -291,9 +324,9 @@ def test_after_a_long_silence_jobs_of_an_earlier_start_get_their_time_to_go(plac
     process = place.start("--gone-s=1")
     log = place.folder / "logs" / "supervise.log"
     place.wait_until(lambda: log.exists() and "does not answer; waiting" in log.read_text())
-    time.sleep(1.5)
+    place.wait_for_looks(15)  # longer than its jobs get to leave the queue
     (place.fake / "down").unlink()
-    assert process.wait(PATIENCE_S) == 0
+    assert process.wait(BACKSTOP_S) == 0
     assert place.asked("scancel") == ["7"]
 
 
@@ -304,7 +337,7 @@ def test_ctrl_c_again_ends_it_though_the_controller_is_silent(place: Place) -> N
     for after in ("does not answer; waiting", "stopping Snakemake and its jobs"):
         place.wait_until(lambda after=after: log.exists() and after in log.read_text())
         process.send_signal(signal.SIGINT)
-    assert process.wait(PATIENCE_S) == 130
+    assert process.wait(BACKSTOP_S) == 130
     assert "call with --cancel for jobs that are left" in log.read_text()
 
 
@@ -319,8 +352,29 @@ def test_jobs_that_failed_by_themselves_end_it_with_snakemakes_exit_code_and_the
     assert "r2" not in said
 
 
+def test_jobs_that_a_snakemake_leaves_which_ends_by_an_error_are_cancelled(place: Place) -> None:
+    place.play("begin submit:1 submit:2 state:2=COMPLETED exit:1")
+    exit_code, _ = place.run()
+    assert exit_code == 1
+    assert place.asked("snakemake") == [RUN]
+    assert place.asked("scancel") == ["1"]
+
+
+def test_an_error_of_its_own_leaves_neither_a_snakemake_nor_jobs(place: Place) -> None:
+    place.play("submit:1 hang")
+    process = place.start("--idle-s=600")
+    place.wait_for_hang()
+    (log,) = (place.folder / ".snakemake" / "log").iterdir()
+    log.unlink()
+    log.mkdir()  # what it reads cannot be read
+    assert process.wait(BACKSTOP_S) == 1
+    assert (place.fake / "interrupted").exists()
+    assert place.asked("scancel") == ["1"]
+    assert not place.is_locked
+
+
 def test_jobs_that_were_taken_away_are_tried_again_but_not_for_ever(place: Place) -> None:
-    lost = "submit:{0} sleep:0.2 state:{0}=CANCELLED fail:{0} exit:1"
+    lost = "submit:{0} looks:2 state:{0}=CANCELLED fail:{0} exit:1"
     place.play(*(lost.format(n) for n in range(1, 9)))
     exit_code, said = place.run("--restarts=2")
     assert exit_code == 1
@@ -344,7 +398,7 @@ def test_stopped_it_stops_snakemake_and_all_jobs_and_leaves_the_folder_unlocked(
     process = place.start("--idle-s=600")
     place.wait_for_hang()
     process.send_signal(number)
-    assert process.wait(PATIENCE_S) == 128 + number
+    assert process.wait(BACKSTOP_S) == 128 + number
     assert (place.fake / "interrupted").exists()
     assert place.asked("scancel") == ["1 2"]
     assert not place.is_locked
@@ -359,7 +413,7 @@ def test_a_snakemake_that_does_not_hear_is_killed_at_the_second_ctrl_c(place: Pl
     for after in ("", "sending SIGINT", "sending SIGTERM"):
         place.wait_until(lambda after=after: after in log.read_text())
         process.send_signal(signal.SIGINT)
-    assert process.wait(PATIENCE_S) == 130
+    assert process.wait(BACKSTOP_S) == 130
     assert not place.is_locked
     assert place.asked("scancel") == ["1"]
 
@@ -373,10 +427,10 @@ def test_nohup_keeps_it_from_a_lost_connection(place: Place) -> None:
         signal.signal(signal.SIGHUP, before)
     place.wait_for_hang()
     process.send_signal(signal.SIGHUP)
-    time.sleep(0.5)
+    place.wait_for_looks(3)
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
-    assert process.wait(PATIENCE_S) == 143
+    assert process.wait(BACKSTOP_S) == 143
 
 
 def test_killed_itself_it_takes_snakemake_along_and_goes_on_when_called_again(
@@ -480,11 +534,11 @@ def test_cancel_waits_until_the_jobs_are_gone(place: Place) -> None:
     (place.fake / "undead").write_text("8\n")
     process = place.start("--cancel", command="")
     place.wait_until(lambda: place.asked("scancel"))
-    time.sleep(2.5)  # one more look at the queue
+    place.wait_for_looks(3)
     assert process.poll() is None
     (place.fake / "undead").unlink()
     place.write_queue("8|CANCELLED")
-    assert process.wait(PATIENCE_S) == 0
+    assert process.wait(BACKSTOP_S) == 0
     assert place.asked("snakemake") == []
 
 
@@ -512,7 +566,7 @@ def test_a_held_job_is_released(place: Place) -> None:
     held = f"1|PENDING|launch failed requeued held|capsynth_uuid|{place.folder}\n"
     (place.fake / "queue").write_text(held)
     place.wait_until(lambda: len(place.asked("scontrol")) == 3)
-    time.sleep(0.5)
+    place.wait_for_looks(3)
     assert place.asked("scontrol") == ["release 1"] * 3
     assert process.poll() is None
 

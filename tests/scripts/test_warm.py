@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import IO
 
 import pytest
+from waiting import BACKSTOP_S
 
 from capsynth import warm_server
 from capsynth.offline import OFFLINE
 
 WARM = str(Path(warm_server.__file__).parents[1] / "warm.py")
-PATIENCE_S = 300  # how long a test that fails may take
 # A command that tells where the server is and then waits until its stdin is closed.
 TELL_AND_WAIT = 'echo "$CAPSYNTH_WARM"; read line'
 
@@ -47,7 +47,7 @@ def start_server(*preload: str) -> tuple[Process, dict[str, str]]:
 
 
 def stop(wrapper: Process) -> str:
-    return wrapper.communicate(timeout=PATIENCE_S)[1]
+    return wrapper.communicate(timeout=BACKSTOP_S)[1]
 
 
 def stdout_of(process: Process) -> IO[str]:
@@ -75,7 +75,7 @@ def start_job(environment: dict[str, str], *argv: str, cwd: Path | None = None) 
 
 
 def finish(process: Process, stdin: str = "") -> tuple[int, str, str]:
-    stdout, stderr = process.communicate(stdin, timeout=PATIENCE_S)
+    stdout, stderr = process.communicate(stdin, timeout=BACKSTOP_S)
     return process.returncode, stdout, stderr
 
 

@@ -2,7 +2,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import psutil
 import pytest
 import slurm_cluster
 from slurm_cluster import MARK, Cluster
+from waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +61,14 @@ def test_a_job_on_a_crashed_node_dies_and_runs_again_elsewhere(small: Cluster) -
     script = "echo $$ $SLURMD_NODENAME >> {}/pids; sleep 2; echo done >> {}/ends"
     job_id = small.submit(script.replace("{}", str(small.folder)), "--requeue", "--gpus=1")
     node = small.wait_for(job_id, "RUNNING").node
-    time.sleep(0.5)
+    # A job is RUNNING before its first command is.
+    wait_until(
+        lambda: (small.folder / "pids").exists() and "\n" in (small.folder / "pids").read_text()
+    )
     small.crash(node)
     pid = (small.folder / "pids").read_text().split()[0]
     assert not psutil.pid_exists(int(pid)) or psutil.Process(int(pid)).status() == "zombie"
-    job = small.wait_for(job_id, "COMPLETED", seconds=90)
+    job = small.wait_for(job_id, "COMPLETED")
     assert (job.restarts, (small.folder / "ends").read_text()) == (1, "done\n")
     assert job.node != node
     small.revive(node)
@@ -76,10 +79,7 @@ def test_a_job_outlives_its_slurmd(small: Cluster) -> None:
     job_id = small.submit("sleep 1; touch outlived", "--gpus=1")
     node = small.wait_for(job_id, "RUNNING").node
     small.kill_daemon(node)
-    deadline = time.monotonic() + 20
-    while not (small.folder / "outlived").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until((small.folder / "outlived").exists, "the end of the job")
     small.revive(node)
     small.wait_for(job_id, "COMPLETED")
 
@@ -106,10 +106,11 @@ def test_the_controller_comes_back_with_all_it_knew(small: Cluster) -> None:
 
 def wait_for_processes(folder: Path, names: set[str]) -> None:
     """Wait until all of a cluster's processes run: a job is RUNNING before its first command is."""
-    deadline = time.monotonic() + 10
-    while not names <= set(processes_of(folder)):
-        assert time.monotonic() < deadline, processes_of(folder)
-        time.sleep(0.05)
+    wait_until(
+        lambda: names <= set(processes_of(folder)),
+        f"processes {names}",
+        instead=lambda: processes_of(folder),
+    )
 
 
 def test_nothing_is_left_of_a_cluster_that_was_stopped() -> None:
@@ -140,7 +141,8 @@ def test_nothing_is_left_of_a_cluster_whose_tests_were_killed() -> None:
     wait_for_processes(folder, {"sleep"})
     tests.send_signal(signal.SIGKILL)
     tests.wait()
-    deadline = time.monotonic() + 10
-    while processes_of(folder) or folder.exists():
-        assert time.monotonic() < deadline, processes_of(folder)
-        time.sleep(0.05)
+    wait_until(
+        lambda: not processes_of(folder) and not folder.exists(),
+        "an end of all processes",
+        instead=lambda: processes_of(folder),
+    )

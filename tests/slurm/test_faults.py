@@ -13,14 +13,16 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
+import waiting
 import yaml
 from batch_log import Note, begun_again, finished_batches, read_batch_log
 from slurm_cluster import Cluster, Job
+from waiting import BACKSTOP_S
 
 pytestmark = pytest.mark.slow
 
@@ -32,20 +34,12 @@ TARGETS = [
     *(IMAGES.format(variant, c) for variant in ("class-name", "caption") for c in ("car", "bat")),
     *(CHECKPOINT.format(name) for name in ("real", "real+caption")),
 ]
-PATIENCE_S = 600
 OUTAGE_S = 30
 TOO_LITTLE_MB = 100
 
 
-def wait_until(condition: Callable[[], object], what: str) -> None:
-    """Wait for something to come true; a controller that is down is asked again."""
-    end = time.monotonic() + PATIENCE_S
-    while True:
-        with suppress(RuntimeError):
-            if condition():
-                return
-        assert time.monotonic() < end, f"{what}: not within {PATIENCE_S} s"
-        time.sleep(0.05)
+# A controller that is down is asked again.
+wait_until = partial(waiting.wait_until, retried=(RuntimeError,))
 
 
 class Place:
@@ -86,7 +80,7 @@ class Place:
     def await_end(self) -> None:
         """Wait until the supervisor ends well."""
         assert self._process
-        assert self._process.wait(PATIENCE_S) == 0, self.supervisor_log
+        assert self._process.wait(BACKSTOP_S) == 0, self.supervisor_log
 
     def stop(self) -> None:
         """Kill what still runs."""
@@ -294,7 +288,7 @@ class Faults:
         """Take the controller away for half a minute, in which a job ends."""
         _, pid = self._place.job_amid(output)
         os.kill(pid, signal.SIGSTOP)
-        assert self._preempted.wait(PATIENCE_S)
+        assert self._preempted.wait(BACKSTOP_S)
         self._cluster.stop_controller()
         ends = time.monotonic() + OUTAGE_S
         os.kill(pid, signal.SIGCONT)

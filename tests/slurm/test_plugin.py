@@ -1,11 +1,11 @@
 """What SLURM and Snakemake's plugin do, where the profile rests on it."""
 
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
 from slurm_cluster import Cluster
+from waiting import wait_until
 
 # A stage that saves when it is told to end, and is done when it finds what it saved.
 STAGE = """\
@@ -76,10 +76,7 @@ def test_the_end_of_an_allocation_reaches_the_stages_in_it(
     asked = ("--parsable", f"--chdir={tmp_path}", "--cpus-per-task=1", "--mem=2000")
     words = ("sbatch", *asked, "profiles/slurm-single-node/job.sh", "--retries", "0")
     first = int(cluster.command(*words, cwd=tmp_path))
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "started").exists():
-        assert time.monotonic() < deadline, cluster.job(first)
-        time.sleep(0.1)
+    wait_until((tmp_path / "started").exists, "the stage", instead=lambda: cluster.job(first))
     # What SLURM does two minutes before the time is up.
     cluster.command("scancel", "--batch", "--signal=TERM", str(first))
     cluster.wait_for(first, "FAILED")

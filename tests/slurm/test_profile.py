@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from slurm_cluster import Cluster, Job
+from waiting import wait_until
 
 CAPTIONS = "results/openmoji/captions/tiny/car-0.jsonl"
 FAST_SNAKEMAKE = Path(__file__).parents[1] / "support" / "fast_polling.py"
@@ -118,11 +118,12 @@ def test_a_run_and_its_evaluations_are_one_job_with_the_gpus_of_its_recipe(
             cwd=folder,
             env=cluster.environment(),
         )
-        deadline = time.monotonic() + 120
-        while not cluster.jobs():
+
+        def has_submitted() -> bool:
             assert running.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+            return bool(cluster.jobs())
+
+        wait_until(has_submitted, "a job in the queue")
         (job,) = cluster.jobs()
     running.wait()  # it went with its cluster
     assert all(rule in job.comment for rule in ("train_classifier", "evaluate_classifier"))
@@ -172,7 +173,7 @@ def test_one_allocation_runs_all_jobs_and_submits_none(
             *(str(folder / "profiles/slurm-single-node/job.sh"), PROMPTS),
         )
     )
-    job = cluster.wait_for(job_id, "COMPLETED", "FAILED", seconds=300)
+    job = cluster.wait_for(job_id, "COMPLETED", "FAILED")
     log = (folder / f"capsynth-{job_id}.log").read_text()
     assert job.state == "COMPLETED", log
     assert (folder / PROMPTS).exists()

@@ -5,18 +5,17 @@ import platform
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from slurm_cluster import Cluster
+from waiting import BACKSTOP_S, wait_until
 
 pytestmark = pytest.mark.slow
 
 POLLING = Path(__file__).parents[1] / "support" / "fast_polling.py"
 SUPERVISE = Path(__file__).parents[2] / "workflow" / "scripts" / "supervise.py"
-PATIENCE_S = 120
 SNAKEFILE = """
 rule all:
     input: "made",
@@ -69,16 +68,17 @@ class Place:
 
     def await_job(self) -> None:
         """Wait until the job has begun."""
-        end = time.monotonic() + PATIENCE_S
-        while not (self.folder / "begun").exists():
-            assert time.monotonic() < end
+
+        def has_begun() -> bool:
             assert self.started[0].poll() is None, self.started[0].communicate()
-            time.sleep(0.1)
+            return (self.folder / "begun").exists()
+
+        wait_until(has_begun, "the job")
 
     def refused(self, *words: str) -> str:
         """Run a command that is refused, and return what it says."""
         process = self.start(*words)
-        said, _ = process.communicate(timeout=PATIENCE_S)
+        said, _ = process.communicate(timeout=BACKSTOP_S)
         assert process.returncode == 1
         return " ".join(said.split())
 
@@ -87,7 +87,7 @@ class Place:
         first = self.started[0]
         assert first.poll() is None
         (self.folder / "go").touch()
-        said, _ = first.communicate(timeout=PATIENCE_S)
+        said, _ = first.communicate(timeout=BACKSTOP_S)
         assert first.returncode == 0, said
         assert len((self.folder / "made").read_text().splitlines()) == 1
         jobs = [job for job in self._cluster.jobs() if job.workdir == self.folder]
@@ -148,12 +148,12 @@ def test_ctrl_c_leaves_no_job_and_no_lock_and_the_same_command_goes_on(
     first = place.start(*SUPERVISED)
     place.await_job()
     first.send_signal(signal.SIGINT)
-    assert first.wait(PATIENCE_S) == 130
+    assert first.wait(BACKSTOP_S) == 130
     jobs = [job for job in cluster.jobs() if job.workdir == place.folder]
     assert [job.state for job in jobs] == ["CANCELLED"]
     assert not list(place.folder.glob(".snakemake/locks/*"))
     (place.folder / "go").touch()
     again = place.start(*SUPERVISED)
-    said, _ = again.communicate(timeout=PATIENCE_S)
+    said, _ = again.communicate(timeout=BACKSTOP_S)
     assert again.returncode == 0, said
     assert (place.folder / "made").exists()

@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from waiting import BACKSTOP_S
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 EXECUTABLE = next(filter(None, map(shutil.which, NAMES)), None)
-# A page that does not answer fails its test; the machine may be busy.
-PATIENCE_S = 120
 
 
 class Browser:
@@ -56,10 +56,10 @@ class Browser:
             self.events.append(self._read())
 
     def _read(self) -> dict[str, Any]:
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + BACKSTOP_S
         while b"\0" not in self._unread:
             if not select.select([self._answers], [], [], max(0, deadline - time.monotonic()))[0]:
-                raise TimeoutError(f"the browser has said nothing for {PATIENCE_S} seconds")
+                raise TimeoutError(f"the browser has said nothing for {BACKSTOP_S} seconds")
             chunk = os.read(self._answers, 1 << 16)
             if not chunk:
                 raise ConnectionError("the browser has ended")
@@ -156,7 +156,7 @@ def chromium(profile: Path) -> Iterator[Browser]:
         browser = Browser(commands, answers)
         yield browser
         browser.call("Browser.close")
-        process.wait(PATIENCE_S)
+        process.wait(BACKSTOP_S)
     finally:
         process.kill()
         process.wait()

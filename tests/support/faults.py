@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from planning import PlannedJob, plan
+from waiting import BACKSTOP_S
 
 from capsynth.integrity import record_path
 from capsynth.resuming import clear_leftovers, is_leftover
@@ -36,8 +37,6 @@ RUN_FAULT = "ENOSPC or EIO in a run"
 UNNOTICED = ("EINTR", "SHORT")
 # What the log of a job has to say that fails of the others.
 REASONS = {"ENOSPC": "No space left on device", "EIO": "Input/output error"}
-PATIENCE_S = 180.0
-RUN_PATIENCE_S = 600.0
 LANES = 2
 # One trial in so many is one of a whole run.
 RUN_EVERY = 20
@@ -212,9 +211,9 @@ def processes_in(folder: Path) -> list[int]:
     return sorted(found)
 
 
-def _wait_for_none(folder: Path, patience_s: float) -> list[int]:
+def _wait_for_none(folder: Path) -> list[int]:
     """Wait until no process works in a folder; return those that still do, which are killed."""
-    deadline = time.monotonic() + patience_s
+    deadline = time.monotonic() + BACKSTOP_S
     while left := processes_in(folder):
         if time.monotonic() > deadline:
             for pid in left:
@@ -390,10 +389,10 @@ class Trials:
         state = folder.parent / "state"
         faults = FaultyIO.environment(folder / "results", state, "COUNT", 0)
         began = time.monotonic()
-        code = self._start(job, folder, faults).wait(PATIENCE_S)
+        code = self._start(job, folder, faults).wait(BACKSTOP_S)
         runtime_s = time.monotonic() - began
         assert code == 0, f"{job.rule} by itself: {self._said(job, folder)}"
-        _wait_for_none(folder, PATIENCE_S)
+        _wait_for_none(folder)
         _clear(job, folder)
         wanted = digests(experiment.folder, *job.outputs)
         found = digests(folder, *job.outputs)
@@ -428,10 +427,10 @@ class Trials:
             time.sleep(moment * reference.runtime_s)
             what = self._kill_one(folder, rng)
         try:
-            code = process.wait(PATIENCE_S)
+            code = process.wait(BACKSTOP_S)
         except subprocess.TimeoutExpired:
             code = None
-            problems.append(f"does not end within {PATIENCE_S:g} s of the fault")
+            problems.append(f"does not end within {BACKSTOP_S:g} s of the fault")
             process.kill()
         # What a killed job has started ends by itself.
         if left := _wait_for_none(folder, 30):
@@ -499,9 +498,9 @@ class Trials:
 
     def _start_again(self, job: PlannedJob, folder: Path, reference: _Reference) -> list[str]:
         try:
-            code = self._start(job, folder).wait(PATIENCE_S)
+            code = self._start(job, folder).wait(BACKSTOP_S)
         except subprocess.TimeoutExpired:
-            return [f"started again it does not end within {PATIENCE_S:g} s"]
+            return [f"started again it does not end within {BACKSTOP_S:g} s"]
         if code != 0:
             return [f"started again it ends with {code}: {self._said(job, folder)[-1500:]}"]
         _wait_for_none(folder, 30)
@@ -537,10 +536,10 @@ class Trials:
                 time.sleep(0.05)
             what = self._kill_one(folder, rng)
         try:
-            code = process.wait(RUN_PATIENCE_S)
+            code = process.wait(BACKSTOP_S)
         except subprocess.TimeoutExpired:
             code = None
-            problems.append(f"does not end within {RUN_PATIENCE_S:g} s of the fault")
+            problems.append(f"does not end within {BACKSTOP_S:g} s of the fault")
             process.kill()
         if kind != RUN_AT_MOMENT:
             what = FaultyIO.read(state)[1]
@@ -588,18 +587,12 @@ class Trials:
             )
 
     def _run_again(self, folder: Path, targets: Sequence[str]) -> list[str]:
-        """Start a run until it succeeds: once, or twice after a Snakemake that was killed."""
-        for _ in range(2):
-            try:
-                code = self._snakemake(folder, targets).wait(RUN_PATIENCE_S)
-            except subprocess.TimeoutExpired:
-                return [f"started again the run does not end within {RUN_PATIENCE_S:g} s"]
-            said = (folder / "said").read_text(errors="replace")
-            if code == 0:
-                return []
-            if "finished after their Snakemake was killed" not in said:
-                break
-        return [f"started again the run ends with {code}: {said[-3000:]}"]
+        try:
+            code = self._snakemake(folder, targets).wait(BACKSTOP_S)
+        except subprocess.TimeoutExpired:
+            return [f"started again the run does not end within {BACKSTOP_S:g} s"]
+        said = (folder / "said").read_text(errors="replace")
+        return [f"started again the run ends with {code}: {said[-3000:]}"] if code else []
 
 
 def is_in(path: str, folder: str) -> bool:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from waiting import wait_until
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol")
 PACKAGES = "munge slurmctld slurmd slurm-client"
@@ -234,7 +235,7 @@ class Cluster:
             self.start_controller()
             for node in self.nodes:
                 self._start_daemon(node, "slurmd", "-D", "-N", node)
-            _wait(self._nodes_are_ready, f"the nodes are not ready; see the logs in {self.folder}")
+            wait_until(self._nodes_are_ready, "nodes that are ready")
         except BaseException:
             self.stop()
             raise
@@ -293,13 +294,12 @@ class Cluster:
         """Return one of the jobs that the controller knows."""
         return next(job for job in self.jobs() if job.id == job_id)
 
-    def wait_for(self, job_id: int, *states: str, seconds: float = 60) -> Job:
+    def wait_for(self, job_id: int, *states: str) -> Job:
         """Return a job as soon as it is in one of the states."""
-        _wait(
+        wait_until(
             lambda: self.job(job_id).state in states,
-            f"job {job_id} is not {' or '.join(states)}, but",
-            seconds,
-            lambda: self.job(job_id).state,
+            f"job {job_id} {' or '.join(states)}",
+            instead=lambda: self.job(job_id),
         )
         return self.job(job_id)
 
@@ -347,7 +347,7 @@ class Cluster:
         """Start a node's slurmd again and wait until the controller knows."""
         self._start_daemon(node, "slurmd", "-D", "-N", node)
         # The controller may be away meanwhile.
-        _wait(lambda: self._is_ready(node), f"{node} does not come back", seconds=120)
+        wait_until(lambda: self._is_ready(node), f"the return of {node}")
 
     def stop_controller(self) -> None:
         """End the controller; jobs run on, and nobody answers questions."""
@@ -358,7 +358,7 @@ class Cluster:
     def start_controller(self) -> None:
         """Start the controller; it knows what it knew when it was stopped."""
         self._start_daemon("slurmctld", "slurmctld", "-D", "-i")
-        _wait(self._controller_answers, f"no controller; see {self.folder}/slurmctld.log")
+        wait_until(self._controller_answers, f"a controller; see {self.folder}/slurmctld.log")
 
     def _start_daemon(self, name: str, *words: str) -> None:
         with (self.folder / f"{name}.out").open("ab") as output:
@@ -379,7 +379,7 @@ class Cluster:
             *(f"--key-file={self.folder}/munge.key", f"--pid-file={self.folder}/munged.pid"),
             *(f"--log-file={self.folder}/munged.log", f"--seed-file={self.folder}/munge.seed"),
         )
-        _wait((self.folder / "munge.socket").is_socket, f"no munge; see {self.folder}/munged.out")
+        wait_until((self.folder / "munge.socket").is_socket, f"munge; see {self.folder}/munged.out")
 
     def _write_files(self) -> None:
         for name in ("state", "bin", *(f"spool/{node}" for node in self.nodes)):
@@ -432,6 +432,8 @@ class Cluster:
         return set(state.split()) <= {"idle", "mix", "alloc"}
 
     def _nodes_are_ready(self) -> bool:
+        if ended := [name for name, daemon in self._daemons.items() if daemon.poll() is not None]:
+            raise RuntimeError(f"{', '.join(ended)} ended at once; see the logs in {self.folder}")
         return all(map(self._is_ready, self.nodes))
 
     def _steps(self, node: str) -> list[psutil.Process]:
@@ -465,7 +467,7 @@ def _kill(processes: list[psutil.Process]) -> None:
         except psutil.NoSuchProcess:
             continue
     # A zombie is gone, though nobody may collect it where there is no init.
-    _wait(lambda: not any(map(_is_alive, processes)), "processes do not die")
+    wait_until(lambda: not any(map(_is_alive, processes)), "the end of processes")
 
 
 def _is_alive(process: psutil.Process) -> bool:
@@ -561,19 +563,6 @@ def _free_ports(count: int, base: int | None) -> list[int]:
         except OSError:
             if base:
                 raise
-
-
-def _wait(
-    condition: Callable[[], bool],
-    message: str,
-    seconds: float = 20,
-    state: Callable[[], str] = str,
-) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError(f"{message} {state()}".strip())
-        time.sleep(0.02)
 
 
 if __name__ == "__main__":

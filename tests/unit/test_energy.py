@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from waiting import BACKSTOP_S
 
 from capsynth import energy
 from capsynth.energy import EnergyMeter
@@ -80,7 +81,7 @@ def test_counters_are_read_while_a_job_runs(
     meter = machine.meter()
     has_read = threading.Event()
     monkeypatch.setattr(meter, "read", has_read.set)
-    assert has_read.wait(timeout=60)
+    assert has_read.wait(timeout=BACKSTOP_S)
     assert meter.stop(cpu_s=1.0) == 0.0
 
 

@@ -11,6 +11,7 @@ import pytest
 from batch_log import begun_again, read_batch_log
 from hypothesis import given
 from hypothesis import strategies as st
+from waiting import BACKSTOP_S
 
 from capsynth import resuming
 from capsynth.errors import Stopped, Superseded
@@ -292,8 +293,6 @@ def test_a_copy_where_there_are_no_links_is_flushed_before_it_counts(
 
 # ---- batches that are prepared, made and written at once ----------------------------------------
 
-PATIENCE_S = 60
-
 
 class Factory:
     """Makes batches of two letters, upper case; remembers what it did, and in which threads.
@@ -355,8 +354,8 @@ def test_a_batch_is_written_and_the_next_but_one_prepared_while_one_is_made(outp
     def wait(number: int) -> None:
         # Batch 1 is made only when batch 0 is written and batch 2 prepared.
         if number == 1:
-            assert written.wait(PATIENCE_S)
-            assert prepared.wait(PATIENCE_S)
+            assert written.wait(BACKSTOP_S)
+            assert prepared.wait(BACKSTOP_S)
 
     factory = Factory(
         PartialWork([output], "one"),
@@ -377,7 +376,7 @@ def test_never_more_than_one_batch_waits_to_be_written(output: Path) -> None:
         begun[number].set()
 
     def write(number: int) -> None:
-        assert begun[number + 1].wait(PATIENCE_S)
+        assert begun[number + 1].wait(BACKSTOP_S)
 
     factory = Factory(PartialWork([output], "one"), make=make, write=write)
     factory.run()

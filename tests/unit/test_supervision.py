@@ -1,7 +1,5 @@
 """What the supervisor decides, on plain values."""
 
-from pathlib import Path
-
 import pytest
 
 from capsynth.supervision import (
@@ -296,15 +294,6 @@ def test_a_killed_snakemake_is_started_again_and_a_locked_out_one_is_not() -> No
     assert reason_to_restart(1, locked, {"1": "CANCELLED"}) is None
     assert reason_to_restart(0, Story(), {}) is None
     assert reason_to_restart(1, Story(), {}) is None  # an error of the workflow itself
-
-
-def test_what_orphans_finished_unseen_takes_one_more_start(repository: Path) -> None:
-    rules = (repository / "workflow" / "rules" / "common" / "recovery.smk").read_text()
-    assert "results were finished after their Snakemake was killed, " in rules
-    story = read_log(
-        "WorkflowError:\n3 results were finished after their Snakemake was killed, so\n"
-    )
-    assert reason_to_restart(1, story, {}) is not None
 
 
 def test_pauses_grow_until_a_job_is_finished_and_restarts_have_two_bounds() -> None:

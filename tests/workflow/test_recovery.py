@@ -1,6 +1,8 @@
 """After a Snakemake was killed: results that its jobs finished without it are not trusted."""
 
 import base64
+import copy
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 TAR = "results/openmoji/images/class-name/bat-0.tar"
+MADE = (TAR.replace(".tar", ".jsonl"), TAR)
 LAST = "results/report/gallery.html"
 
 # Read by every Python before its script: what a stage has written is seen two seconds after it has
@@ -43,37 +46,69 @@ def forget_record(experiment: Any, output: str) -> None:
     (experiment.folder / ".snakemake/metadata" / name).unlink()
 
 
-def kill_traces(experiment: Any) -> Path:
-    """Leave what a killed Snakemake leaves: the mark of a run, older than all results."""
+def kill_traces(experiment: Any, *outputs: str) -> Path:
+    """Leave what a killed Snakemake leaves: the list of what it was about to make."""
     marker = Path(experiment.folder / "results/.running")
-    marker.touch()
-    os.utime(marker, (1_000_000_000, 1_000_000_000))
+    marker.write_text(json.dumps(outputs))
     return marker
 
 
-def test_a_result_without_a_record_after_a_kill_is_made_again(experiment: Any) -> None:
-    for output in (TAR, TAR.replace(".tar", ".jsonl")):
+def test_after_a_kill_in_the_last_wave_what_orphans_finished_is_made_again(
+    experiment: Any,
+) -> None:
+    # All files are there: without a look at the list nothing would be done, nor noticed later.
+    for output in MADE:
         forget_record(experiment, output)
-    kill_traces(experiment)
-    (experiment.folder / "results/scores.csv").unlink()
-    assert experiment.owed("results/scores.csv") == {"collect_scores"}  # all that Snakemake sees
-    first = experiment.snakemake("results/scores.csv")
-    assert first.returncode != 0
-    assert "1 results were finished after their Snakemake was killed" in first.stderr
-    assert (experiment.folder / TAR).exists()
-    owed = {job for job in experiment.owed() if job.startswith(("generate", "caption", "pack"))}
-    assert owed == {"generate_images(class-name, bat-0)"}
-    second = experiment.snakemake(TAR)
-    assert second.returncode == 0, second.stderr
-    assert not (experiment.folder / "results/.running").exists()
+    assert experiment.owed(TAR) == set()
+    marker = kill_traces(experiment, *MADE)
+    assert experiment.owed(TAR) == {"generate_images(class-name, bat-0)"}
+    before = [(experiment.folder / path).read_bytes() for path in MADE]
+    done = experiment.snakemake(TAR)
+    assert done.returncode == 0, done.stderr
+    assert [(experiment.folder / path).read_bytes() for path in MADE] == before
+    assert not marker.exists()
+    assert experiment.owed(TAR) == set()
+    # A later change of a setting is noticed: there is a record of the one before.
+    config = copy.deepcopy(experiment.config)
+    config["generators"]["tiny"]["guidance_scale"] = 3.5
+    experiment.write_config(config)
+    assert "generate_images(class-name, bat-0)" in experiment.owed(TAR)
+
+
+def test_a_run_of_other_targets_forgets_nothing_that_orphans_finish(experiment: Any) -> None:
+    prompts = "results/openmoji/prompts/class-name/bat-0.jsonl"
+    late = [experiment.folder / path for path in MADE]
+    kept = {path: path.read_bytes() for path in late}
+    for path in late:  # the orphan is still at work
+        path.unlink()
+    marker = kill_traces(experiment, *MADE)
+    done = experiment.snakemake("--forcerun", "write_prompts", "--", prompts)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(marker.read_text()) == sorted(MADE)
+    for path, data in kept.items():
+        path.write_bytes(data)
+    for output in MADE:
+        forget_record(experiment, output)
+    assert "generate_images(class-name, bat-0)" in experiment.owed(TAR)
 
 
 def test_a_record_older_than_its_result_is_not_trusted_either(experiment: Any) -> None:
     later = (experiment.folder / TAR).stat().st_mtime + 100
     os.utime(experiment.folder / TAR, (later, later))
-    (experiment.folder / "results/scores.csv").unlink()
-    kill_traces(experiment)
-    assert "1 results were finished" in experiment.snakemake("results/scores.csv").stderr
+    assert experiment.owed(TAR) == set()
+    kill_traces(experiment, *MADE)
+    assert experiment.owed(TAR) == {"generate_images(class-name, bat-0)"}
+
+
+def test_beside_a_run_under_way_nothing_is_marked(experiment: Any) -> None:
+    for output in MADE:
+        forget_record(experiment, output)
+    kill_traces(experiment, *MADE)
+    lock = experiment.folder / ".snakemake/locks/0.output.lock"
+    lock.parent.mkdir(exist_ok=True)
+    lock.write_text(f"{LAST}\n")
+    assert experiment.owed(TAR) == set()
+    assert not any((experiment.folder / ".snakemake/incomplete").iterdir())
 
 
 def test_without_a_kill_results_without_records_are_taken_as_they_are(experiment: Any) -> None:
@@ -98,10 +133,13 @@ def test_a_run_that_fails_keeps_what_is_finished_and_one_that_succeeds_drops_it(
     done = experiment.snakemake("--keep-going", TAR, TAR.replace("bat", "car"))
     assert done.returncode != 0
     assert [path.name for path in folder.glob(".*.partial")] == [".bat-0.tar.partial"]
-    assert not (experiment.folder / "results/.running").exists()
+    # What failed may have been finished by a job that nobody heard of.
+    running = experiment.folder / "results/.running"
+    assert set(json.loads(running.read_text())) == {path.replace("bat", "car") for path in MADE}
     assert all(path.exists() for path in left)
     failing.write_text(text)
     assert experiment.snakemake(TAR, TAR.replace("bat", "car")).returncode == 0
+    assert not running.exists()
     assert not list(folder.glob(".*.partial"))
     assert not any(path.exists() for path in left)
 

@@ -60,6 +60,7 @@ def complete_record(outcome):
 
 onstart:
     lift_default_rate_limit()
+    ask_before_slurm_forgets()
     begin_recovery()
     begin_record()
 

@@ -1,67 +1,90 @@
-# What is kept to resume a run, and what a killed Snakemake leaves unrecorded.
-from capsynth.resuming import clear_leftovers
+# What is kept to resume a run, and what a run that was killed leaves unrecorded.
+#
+# Jobs on a cluster outlive a Snakemake that is killed. What they finish has no record of its params:
+# Snakemake takes it as it is, and never notices a later change of those. So a run writes down what it
+# is about to make, and each later Snakemake looks at that list when it reads the rules, before it asks
+# what there is to do. Its hooks would be too late: where all files are there, none is called.
+from types import SimpleNamespace
 
-# There while a run is under way, and after one whose Snakemake was killed.
+from snakemake.io import IOFile
+from snakemake.logging import logger
+
+from capsynth.resuming import clear_leftovers
+from capsynth.unrecorded import read_expected, unrecorded, write_expected
+
+# The outputs of a run that is under way, or did not end well, as far as nobody has noted them.
 RUN_MARKER = Path("results/.running")
 
 
-def begin_recovery():
-    """Note that a run begins; refuse to go on after a killed one whose results have no record.
+def mark_unrecorded():
+    """Mark as incomplete what a run that did not end well has left without a record.
 
-    Jobs on a cluster outlive a Snakemake that is killed. What they finish has no record of its
-    params, so a later change of those would not be noticed: such results are marked incomplete.
-
-    Raises:
-        WorkflowError: If there are any. The next start makes them again, the costly ones from what
-            is kept of them.
+    Snakemake then makes it again, with --rerun-incomplete as in the profiles; what is finished of
+    captions, images and trainings is taken over. A dry run marks too: it tells what is owed.
     """
-    if not _makes_results():
+    expected = read_expected(RUN_MARKER)
+    if not expected or not workflow.is_main_process:
         return
-    if RUN_MARKER.exists():
-        unrecorded = _unrecorded_jobs(RUN_MARKER.stat().st_mtime)
-        if unrecorded:
-            for job in unrecorded:
-                workflow.persistence.started(job)
-            raise WorkflowError(
-                f"{len(unrecorded)} results were finished after their Snakemake was killed, "
-                "so nobody noted how they were made. They are marked as incomplete: run the same "
-                "command once more, with --rerun-incomplete unless a profile has it. What is "
-                "finished of captions, images and trainings is taken over, not made again."
-            )
-    write_if_changed(RUN_MARKER, "")
+    persistence = _open_persistence()
+    # A lock: a run is under way and notes what it makes itself, or this one is about to be refused.
+    if any(persistence._read_locks()):
+        return
+    found = _unrecorded(expected, persistence)
+    if found:
+        persistence.started(SimpleNamespace(output=[IOFile(path) for path in found]))
+        logger.warning(
+            f"{len(found)} files were finished after their Snakemake was killed, so nobody noted how "
+            "they were made. They count as incomplete and are made again: what is finished of "
+            "captions, images and trainings is taken over."
+        )
 
 
-def _unrecorded_jobs(since):
-    """Jobs that are taken as done, with an output written after ``since`` that has no record."""
-    jobs = []
-    for job in workflow.dag.jobs:
-        if workflow.dag.needrun(job):
-            continue
-        for path in job.output:
-            record = workflow.persistence.metadata(path)
-            if os.path.exists(path) and os.path.getmtime(path) > max(
-                since, record.endtime + 1 if record else 0
-            ):
-                jobs.append(job)
-                break
-    return jobs
+def _open_persistence():
+    """Snakemake's records of this folder, which it opens itself only after it has read the rules."""
+    settings = workflow.workflow_settings
+    if settings.persistence_backend.name == "DB":
+        from snakemake.persistence.db import DbPersistence
+
+        return DbPersistence(db_url=settings.persistence_backend_db_url)
+    from snakemake.persistence.file import FilePersistence
+
+    return FilePersistence()
 
 
-def _makes_results():
-    """Whether this run has outputs at all: one that only looks may look at one under way."""
-    return any(job.output for job in workflow.dag.jobs)
+def _unrecorded(paths, persistence):
+    def endtime(path):
+        record = persistence.metadata(IOFile(path))
+        return record.endtime if record else None
+
+    return unrecorded(paths, endtime)
+
+
+def begin_recovery():
+    """Write down what this run is about to make, beside what orphans may still be at work on."""
+    making = {str(path) for job in workflow.dag.needrun_jobs() for path in job.output}
+    if not making:
+        return
+    expected = read_expected(RUN_MARKER)
+    found = {*_unrecorded(expected, workflow.persistence)}
+    orphaned = {path for path in expected if path in found or not os.path.lexists(path)}
+    write_expected(RUN_MARKER, making | orphaned)
 
 
 def end_recovery(succeeded):
-    """Note that a run has ended in good order; after a success drop what was kept to resume it.
+    """Note what of this run nobody has noted; after a success drop what was kept to resume it.
 
     What killed jobs left of files that they were writing goes too.
     """
-    if not _makes_results():
-        return
-    RUN_MARKER.unlink(missing_ok=True)
+    jobs = [job for job in workflow.dag.jobs if job.output]
+    if not jobs:
+        return  # one that only looks may look at a run under way
+    files = {str(path) for job in jobs for path in job.output}
+    noted = {str(path) for job in workflow.dag.finished_jobs for path in job.output}
+    write_expected(RUN_MARKER, read_expected(RUN_MARKER) - (files if succeeded else noted))
     if succeeded:
-        files = {str(path) for job in workflow.dag.jobs for path in job.output}
         source = f"{DATASET}/source"
         own = [".arguments", ".code", "provenance", source, f"{source}/.cache"]
         clear_leftovers(map(Path, files), [Path("results") / name for name in own])
+
+
+mark_unrecorded()

@@ -1,4 +1,5 @@
-# Scheduling: what keeps the cost of a job flat in runs of thousands.
+# Scheduling: what keeps the cost of a job flat in runs of thousands, and loses none of them.
+from capsynth.polling import ask_in_time
 
 
 def lift_default_rate_limit():
@@ -11,3 +12,13 @@ def lift_default_rate_limit():
     limit = workflow.scheduling_settings.max_jobs_per_timespan
     if limit and (limit.max_jobs, limit.timespan) == (100, 1):
         workflow.scheduler.job_rate_limiter = None
+
+
+def ask_before_slurm_forgets():
+    """Ask SLURM for the jobs of this run before it forgets those that have ended."""
+    if workflow.executor_plugin.name != "slurm":
+        return
+    from snakemake_executor_plugin_slurm.job_status_query import get_min_job_age
+
+    if workflow.scheduler._executor.get_status_command() == "squeue":
+        ask_in_time(workflow.scheduler._executor, get_min_job_age())

@@ -107,7 +107,7 @@ class Watch:
     """
 
     idle_s: float
-    _seen: bool = False
+    _begun: bool = False
     _idle_since: float | None = None
     _released: Counter[str] = field(default_factory=Counter)
 
@@ -123,7 +123,9 @@ class Watch:
         self._released.update(held)
         return held
 
-    def is_hung(self, now_s: float, jobs: Sequence[Job] | None, busy: bool) -> bool:
+    def is_hung(
+        self, now_s: float, jobs: Sequence[Job] | None, busy: bool, begun: bool = False
+    ) -> bool:
         """Take one look at the queue and return whether Snakemake waits in vain.
 
         Args:
@@ -131,10 +133,13 @@ class Watch:
             jobs: This start's jobs, ended ones included; None if the queue could not be read,
                 which says nothing about them.
             busy: Whether Snakemake itself has worked since the last look.
+            begun: Whether Snakemake says that it has begun to start jobs. SLURM may have lost or
+                refused the first of them before anybody looked.
         """
-        self._seen |= bool(jobs)
-        # Before its first job there is nothing that it could have lost.
-        if jobs is None or busy or not self._seen or any(self._may_go_on(job) for job in jobs):
+        self._begun |= begun or bool(jobs)
+        # Before its first job there is nothing that it could have lost: it reads rules and files,
+        # which on a slow file system takes next to no time of the CPU.
+        if jobs is None or busy or not self._begun or any(self._may_go_on(job) for job in jobs):
             self._idle_since = None
             return False
         if self._idle_since is None:
@@ -175,7 +180,7 @@ class Story:
         last_attempts: SLURM's id of the last attempt of each job that was submitted.
         unsubmitted: Whether a job failed because the controller could not be reached.
         locked: Whether another Snakemake held the lock of the folder.
-        unrecorded: Whether it asked for one more start because of what orphans had finished.
+        begun: Whether it had read all rules and files, and began to start jobs.
     """
 
     finished: int = 0
@@ -183,7 +188,7 @@ class Story:
     last_attempts: frozenset[str] = frozenset()
     unsubmitted: bool = False
     locked: bool = False
-    unrecorded: bool = False
+    begun: bool = False
 
 
 # With show-failed-logs the logs of jobs stand in Snakemake's own, with lines like its own.
@@ -199,8 +204,8 @@ _NOT_SUBMITTED = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 _HOST = re.compile(r"^ *host: (\S+)$", re.MULTILINE | re.IGNORECASE)
+_BEGUN = "Select jobs to execute..."
 _CANNOT_LOCK = "Directory cannot be locked"
-_UNRECORDED = "finished after their Snakemake was killed"  # workflow/rules/common/recovery.smk
 
 
 def read_log(text: str) -> Story:
@@ -221,7 +226,7 @@ def read_log(text: str) -> Story:
         last_attempts=frozenset(dict(_SUBMITTED.findall(text)).values()),
         unsubmitted=any(yes for jobid, yes in unsubmitted.items() if jobid not in finished),
         locked=_CANNOT_LOCK in text,
-        unrecorded=_UNRECORDED in text,
+        begun=_BEGUN in text,
     )
 
 
@@ -252,8 +257,6 @@ def reason_to_restart(exit_code: int, story: Story, states: Mapping[str, str]) -
     )
     if lost:
         return f"jobs were taken away in their last attempt: {', '.join(lost)}"
-    if story.unrecorded:
-        return "jobs of a killed Snakemake had finished unseen; they are taken over now"
     if story.unsubmitted:
         return "the controller could not be reached to submit jobs"
     return None

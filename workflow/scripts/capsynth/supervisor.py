@@ -114,6 +114,13 @@ class Supervisor:
                 return self._run()
             except Stopped as stop:
                 return self._end(stop)
+            except Exception:
+                if self._process:
+                    log.error("ending because of an error: stopping Snakemake and its jobs")
+                    with contextlib.suppress(Stopped):  # whoever cannot wait
+                        self._stop(self._process)
+                        self._leave_nothing()
+                raise
 
     def cancel(self) -> int:
         """Cancel the jobs of the folder, wait until they are gone, and unlock it.
@@ -163,7 +170,7 @@ class Supervisor:
         logs = set(snakemake_logs(self._folder))
         states: dict[str, str] = {}
         process = self._start(self._command)
-        hung = self._watch(process, earlier, states)
+        hung = self._watch(process, earlier, states, logs)
         if hung:
             self._stop(process)
         exit_code = process.returncode
@@ -171,15 +178,22 @@ class Supervisor:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
         self._look(earlier, states)
-        newest = max(set(snakemake_logs(self._folder)) - logs, default=None)
-        story = read_log(newest.read_text("utf-8", "replace")) if newest else Story()
+        story = self._read_story(logs)
+        self._process = None
         if hung:
             return 1, "Snakemake hung: what it waited for is not there any more", story
         return exit_code, reason_to_restart(exit_code, story, states), story
 
-    def _watch(self, process: Process, earlier: Set[str], states: dict[str, str]) -> bool:
+    def _read_story(self, before: Set[Path]) -> Story:
+        """Return what Snakemake's log tells, beside the logs that were there before it."""
+        newest = max(set(snakemake_logs(self._folder)) - before, default=None)
+        return read_log(newest.read_text("utf-8", "replace")) if newest else Story()
+
+    def _watch(
+        self, process: Process, earlier: Set[str], states: dict[str, str], logs: Set[Path]
+    ) -> bool:
         """Watch Snakemake until it ends and return False, or until it hangs and return True."""
-        watch, told = Watch(self._patience.idle_s), ""
+        watch, told, begun = Watch(self._patience.idle_s), "", False
         cpu_s, looked_s = 0.0, time.monotonic()
         while process.poll() is None:
             self._pause(self._patience.poll_s, process)
@@ -188,6 +202,7 @@ class Supervisor:
             now_s = time.monotonic()
             busy = is_busy(used_s - cpu_s, now_s - looked_s, children)
             cpu_s, looked_s = used_s, now_s
+            begun = begun or self._read_story(logs).begun
             news = "does not answer" if jobs is None else describe(jobs)
             if news != told:
                 log.info("queue: %s", news)
@@ -195,7 +210,7 @@ class Supervisor:
             if jobs and (held := watch.to_release(jobs)):
                 log.warning("releasing jobs that SLURM holds: %s", ", ".join(held))
                 self._queue.release(held)
-            if process.poll() is None and watch.is_hung(now_s, jobs, busy):
+            if process.poll() is None and watch.is_hung(now_s, jobs, busy, begun):
                 log.error(
                     "since %.0f s Snakemake has no job in the queue and does nothing; "
                     "jobs that did not complete: %s",
@@ -222,6 +237,7 @@ class Supervisor:
             unlock = self._start(with_options(self._command, "--unlock"))
             while unlock.poll() is None:
                 self._pause(self._patience.poll_s, unlock)
+            self._process = None
             if unlock.returncode:
                 raise CapsynthError(
                     f"snakemake --unlock ended with exit code {unlock.returncode}; its message "
@@ -276,6 +292,17 @@ class Supervisor:
             log.error("got %s: ending at once; call with --cancel for jobs that are left", again)
         return 128 + stop.number
 
+    def _leave_nothing(self) -> None:
+        """Cancel the jobs that a Snakemake left which ended by an error of its own.
+
+        Raises:
+            Stopped: If this process is asked to stop meanwhile.
+        """
+        try:
+            self._clear_folder()
+        except (CapsynthError, OSError) as error:
+            log.error("jobs or locks may be left: %s", error)
+
     def _report_failure(self, exit_code: int, story: Story) -> int:
         """Say what failed and where to look; return this process's exit code."""
         if story.locked:
@@ -285,6 +312,8 @@ class Supervisor:
         if (hidden := len(story.failures) - _SHOWN_FAILURES) > 0:
             log.error("failed: %d more; see the newest file in .snakemake/log", hidden)
         code = exit_code if exit_code > 0 else 128 - exit_code
+        if not story.locked:
+            self._leave_nothing()
         log.error("ending with exit code %d; what is finished is not made again", code)
         return code
 
