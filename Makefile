@@ -184,7 +184,11 @@ audit: $(VENV)/bin/pip ## ask PyPI for known vulnerabilities of what is locked
 sbom: $(RUN_STAMP) ## write a software bill of materials, results/sbom.cdx.json (CycloneDX)
 	@mkdir -p results; $(call with_tool,$(CYCLONEDX),"$$tools/bin/cyclonedx-py" environment \
 	  $(VENV)/bin/python --pyproject pyproject.toml --output-reproducible \
-	  --output-file results/sbom.cdx.json)
+	  --output-file "$$tools/installed.json"; \
+	cat requirements-dev.lock requirements-nodeps.txt | "$$tools/bin/cyclonedx-py" requirements - \
+	  --output-reproducible --output-file "$$tools/locked.json"; \
+	"$$tools/bin/python" .ci/complete_sbom.py --installed "$$tools/installed.json" \
+	  --locked "$$tools/locked.json" --output results/sbom.cdx.json requirements*.txt)
 
 # A link, so that what `git pull` brings is in force; Snakemake looks into this folder for --profile.
 .PHONY: slurm-profile

@@ -3,9 +3,10 @@
 import hashlib
 import importlib.util
 import io
+import itertools
 import tarfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from capsynth.errors import CapsynthError
-from capsynth.fetching import downloads, transfer
+from capsynth.fetching import downloads, paced, transfer
 from capsynth.fetching.downloads import DOWNLOADS, RECORDED, Download
+from capsynth.fetching.lockfile import lock_all
 from capsynth.fetching.locks import write_lock
-from capsynth.files import read_json, write_json
+from capsynth.files import dump_json, read_json, write_json
 from download_data import main as download_data
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,6 +36,8 @@ class Server:
         statuses: Codes that the next answers have instead.
         ranges: Whether it can go on in the middle.
         requests: The ``Range`` of every request so far.
+        length: What is said to be the length of the file; None for what it is, "" for nothing.
+        preface: What comes before the answer.
     """
 
     url: str = ""
@@ -43,6 +47,8 @@ class Server:
     statuses: list[int] = field(default_factory=list)
     ranges: bool = True
     requests: list[str | None] = field(default_factory=list)
+    length: str | None = None
+    preface: Iterable[bytes] = ()
 
 
 def handler_of(server: Server) -> type[BaseHTTPRequestHandler]:
@@ -63,11 +69,14 @@ def handler_of(server: Server) -> type[BaseHTTPRequestHandler]:
                 self.send_error(416)
                 return
             body = server.body[start:] if partial else server.body
+            for part in server.preface:
+                self.wfile.write(part)
             self.send_response(206 if partial else 200)
             if partial:
                 size = len(server.body)
                 self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
-            self.send_header("Content-Length", str(len(body)))
+            if server.length != "":
+                self.send_header("Content-Length", server.length or str(len(body)))
             if server.etag is not None:
                 self.send_header("ETag", server.etag)
             self.end_headers()
@@ -292,6 +301,144 @@ def test_two_names_of_one_archive_fetch_it_once(server: Server, register: Regist
     assert images(second()) == ["two.jpg"]
     assert len(server.requests) == 1
     assert leftovers(stamp) == []
+
+
+def test_an_archive_that_lies_there_is_taken_only_if_it_is_the_right_one(
+    server: Server, register: Register, tmp_path: Path
+) -> None:
+    fetch = register(checksum=f"md5:{hashlib.md5(server.body).hexdigest()}")
+    lying = tmp_path / "data" / ".set.tar"
+    lying.parent.mkdir()
+    lying.write_bytes(archive("other"))
+    stamp = fetch()
+    assert images(stamp) == ["one/one.jpg", "two/two.jpg"]
+    assert len(server.requests) == 1
+    lying.write_bytes(server.body)
+    fetch()
+    assert len(server.requests) == 1
+    # Without a published checksum there is that of the lock file, or none.
+    fetch = register()
+    write_lock(tmp_path / "lock.json", [stamp])
+    for right, requests in ((server.body, 1), (archive("other"), 2)):
+        lying.write_bytes(right)
+        (stamp.with_suffix("") / "one/one.jpg").write_text("eno")
+        assert images(fetch()) == ["one/one.jpg", "two/two.jpg"]
+        assert len(server.requests) == requests
+    (tmp_path / "lock.json").unlink()
+    lying.write_bytes(server.body)
+    fetch()
+    assert len(server.requests) == 3
+
+
+def test_the_lock_file_holds_for_every_name_of_an_archive(
+    server: Server, register: Register, tmp_path: Path
+) -> None:
+    write_lock(tmp_path / "lock.json", [register("set")()])
+    server.body, server.etag = archive("two"), '"2"'
+    with pytest.raises(CapsynthError, match=r"has the sha256 .* but .*lock\.json says"):
+        register("set-val", folder="set/train/two")()
+
+
+def test_a_folder_that_lies_there_is_taken_only_if_it_holds_the_same_bytes(
+    server: Server, register: Register, tmp_path: Path
+) -> None:
+    fetch, lock = register(), tmp_path / "lock.json"
+    stamp = fetch()
+    write_lock(lock, [stamp])
+    image = stamp.with_suffix("") / "one/one.jpg"
+    stamp.unlink()
+    image.write_text("eno")  # as many files, as many bytes
+    fetch()
+    assert image.read_text() == "one"
+    assert lock_all([stamp], lock)[0].startswith("data/set: 2 files")
+    image.write_text("longer")
+    assert "fetched again as it was" in lock_all([stamp], lock)[0]
+    image.rename(image.with_name("other.jpg"))
+    assert "fetched again as it was" in lock_all([stamp], lock)[0]
+    assert images(stamp) == ["one/one.jpg", "two/two.jpg"]
+
+
+def test_a_folder_of_an_earlier_release_is_counted_until_it_is_fetched_again(
+    server: Server, register: Register, tmp_path: Path
+) -> None:
+    fetch, lock = register(), tmp_path / "lock.json"
+    stamp = fetch()
+    new = ("listing", "content")
+    write_json(stamp, {k: v for k, v in read_json(stamp).items() if k not in new})
+    assert "fetched again" not in lock_all([stamp], lock)[0]
+    (stamp.with_suffix("") / "one/one.jpg").unlink()
+    assert "fetched again" in lock_all([stamp], lock)[0]
+    assert read_json(stamp).keys() >= {*new}
+
+
+@pytest.mark.parametrize("length", ["9" * 5000, "1²", "-1", "1e3", "", "9" * 16])
+def test_a_length_that_is_none_is_passed_over(
+    length: str, server: Server, register: Register
+) -> None:
+    server.length = length
+    assert images(register()()) == ["one/one.jpg", "two/two.jpg"]
+
+
+def test_a_file_of_another_size_is_refused_before_it_is_fetched(
+    server: Server, register: Register, tmp_path: Path
+) -> None:
+    fetch = register(size=len(server.body) + 1)
+    with pytest.raises(CapsynthError, match=f"has {len(server.body)} bytes and should have"):
+        fetch()
+    assert len(server.requests) == 1
+    assert leftovers(tmp_path / "data" / "set.json") == []
+
+
+def test_what_goes_on_behind_its_size_is_cut_off(
+    server: Server, register: Register, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.length = ""
+    with pytest.raises(CapsynthError, match="goes on behind the 5000 bytes"):
+        register(size=5000)()
+    monkeypatch.setattr(transfer, "MAX_BYTES", 6000)
+    with pytest.raises(CapsynthError, match="goes on behind the 6000 bytes"):
+        register("other")()
+    assert leftovers(tmp_path / "data" / "set.json") == []
+
+
+def test_headers_without_end_are_refused(
+    server: Server, register: Register, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paced, "HEADER_BYTES", 10_000)
+    server.preface = itertools.repeat(b"HTTP/1.1 100 Continue\r\nA: b\r\n\r\n")
+    with pytest.raises(CapsynthError, match=r"could not be fetched: .*headers without end"):
+        register()()
+    assert len(server.requests) == transfer.IDLE_ATTEMPTS
+
+
+def test_a_server_that_sends_a_byte_a_second_is_given_up_on() -> None:
+    clock = itertools.count().__next__
+    raw = io.BytesIO(bytes(10_000))
+    slow = io.RawIOBase()
+    slow.readinto = lambda buffer: raw.readinto(buffer[:1])  # type: ignore[method-assign]
+    stream = paced.Paced(slow, clock)
+    stream.headers_left = None
+    with pytest.raises(TimeoutError, match=r"\d+ bytes in 60 s"):
+        stream.readall()
+    assert raw.tell() <= 61
+    fast = paced.Paced(io.BytesIO(bytes(10_000_000)), clock)  # type: ignore[arg-type]
+    fast.headers_left = None
+    assert len(fast.readall()) == 10_000_000
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '{"url": 5}', "{", "deep", "size"])
+def test_a_part_of_which_nothing_is_known_is_thrown_away(
+    text: str, server: Server, register: Register, tmp_path: Path
+) -> None:
+    part = tmp_path / "data" / ".set.tar.part"
+    part.parent.mkdir()
+    part.write_bytes(b"of another")
+    if text == "deep":
+        text = "[" * 100_000
+    elif text == "size":
+        text = dump_json({"url": server.url, "etag": '"1"', "modified": None, "size": "many"})
+    Path(f"{part}.json").write_text(text)
+    assert images(register()()) == ["one/one.jpg", "two/two.jpg"]
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from capsynth.errors import CapsynthError
 from capsynth.fetching import locks
 from capsynth.fetching.hub import choose_data_files, choose_files, is_hub_id, slug_of
 from capsynth.files import write_json
+from capsynth.fingerprints import file_digest
 from capsynth.models import lock_mark, model_bytes, model_mark, require_model
 
 # As Stable Diffusion 1.5 has them.
@@ -221,9 +222,34 @@ def test_the_lock_file_keeps_the_entries_of_other_experiments(tmp_path: Path) ->
     assert locks.locked(lock, tmp_path / "datasets/a.json") is None
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"other": {}}'])
+def test_a_folder_is_as_stamped_if_it_has_the_same_bytes_and_no_other_file(tmp_path: Path) -> None:
+    stamp = stamp_of(tmp_path / "a")
+    weights = tmp_path / "a" / "model.safetensors"
+    values = locks.read_stamp(stamp)
+    values["files"][weights.name]["sha256"] = file_digest(weights)
+    assert locks.is_as_stamped(values, weights.parent)
+    weights.write_bytes(b"sthgiew")
+    assert locks.missing_files(values, weights.parent) == []
+    assert not locks.is_as_stamped(values, weights.parent)
+    weights.write_bytes(b"weights")
+    (tmp_path / "a" / "adapter_config.json").write_text("{}")
+    assert not locks.is_as_stamped(values, weights.parent)
+    assert not locks.is_as_stamped(values, tmp_path / "missing")
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [{}, 5, {"sha256": "f"}, {"revision": "c", "files": {}}, {"revision": "c", "files": {"a": {}}}],
+)
+def test_a_damaged_entry_of_the_lock_file_is_named(entry: Any, tmp_path: Path) -> None:
+    (tmp_path / "lock.json").write_text(json.dumps({"models": {"a": entry}}))
+    with pytest.raises(CapsynthError, match="its entry models/a is damaged"):
+        locks.locked(tmp_path / "lock.json", tmp_path / "models" / "b.json")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"other": {}}', '{"models": []}', "deep"])
 def test_a_damaged_lock_file_is_refused(text: str, tmp_path: Path) -> None:
-    (tmp_path / "lock.json").write_text(text)
+    (tmp_path / "lock.json").write_text("[" * 100_000 if text == "deep" else text)
     with pytest.raises(CapsynthError, match=r"lock.json is"):
         locks.read_lock(tmp_path / "lock.json")
 

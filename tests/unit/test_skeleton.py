@@ -2,6 +2,7 @@
 
 import ast
 import importlib.metadata
+import json
 import os
 import re
 import shutil
@@ -103,6 +104,53 @@ def test_everything_that_the_code_imports_is_a_direct_requirement() -> None:
     assert "torch" in foreign
     pinned = pins_of("requirements.txt") | pins_of("requirements-nodeps.txt")
     assert {DISTRIBUTIONS.get(name, name) for name in foreign} <= pinned.keys()
+
+
+def test_ci_pins_actions_by_commit_with_their_release_and_audits_packages() -> None:
+    (path,) = (ROOT / ".github" / "workflows").iterdir()
+    text = path.read_text(encoding="utf-8")
+    used = re.findall(r"uses: (.+)", text)
+    assert used
+    for one in used:
+        assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", one), one
+    workflow = yaml.safe_load(text)
+    commands = [step.get("run") for job in workflow["jobs"].values() for step in job["steps"]]
+    assert {"make lint", "make test", "make audit"} <= set(commands)
+    assert workflow["permissions"] == {"contents": "read"}
+
+
+def test_the_bill_of_materials_has_checksums_and_what_the_project_asks_for(tmp_path: Path) -> None:
+    reference = {"type": "distribution", "url": "u", "hashes": [{"alg": "SHA-256", "content": "f"}]}
+    packages = {"Py_Yaml": "1", "numpy": "2", "pip": "3"}
+    purls = {name: f"pkg:pypi/{name.lower().replace('_', '-')}@{v}" for name, v in packages.items()}
+    installed = {
+        "metadata": {"component": {"bom-ref": "root"}},
+        "components": [
+            {"bom-ref": name, "name": name, "purl": purl} for name, purl in purls.items()
+        ],
+        "dependencies": [{"ref": "root"}, {"ref": "numpy", "dependsOn": ["pip"]}],
+    }
+    locked = {
+        "components": [
+            {"name": "x", "purl": purls[name], "externalReferences": [reference]}
+            for name in ("Py_Yaml", "numpy")
+        ]
+    }
+    files = {"--installed": installed, "--locked": locked}
+    words = [sys.executable, str(ROOT / ".ci" / "complete_sbom.py")]
+    for option, value in files.items():
+        path = tmp_path / f"{option}.json"
+        path.write_text(json.dumps(value))
+        words += [option, str(path)]
+    (tmp_path / "requirements.txt").write_text("# comment\npy.yaml==1  # reads it\nother==2\n")
+    words += ["--output", str(tmp_path / "out.json"), str(tmp_path / "requirements.txt")]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stderr == "not of the lock files, so without checksums: pip\n"
+    bill = json.loads((tmp_path / "out.json").read_text())
+    assert bill["dependencies"][0] == {"ref": "root", "dependsOn": ["Py_Yaml"]}
+    assert bill["dependencies"][1] == installed["dependencies"][1]
+    found = {one["name"]: one["externalReferences"] for one in bill["components"]}
+    assert found == {"Py_Yaml": [reference], "numpy": [reference], "pip": []}
 
 
 @pytest.mark.parametrize("folder", ["results", ".snakemake", "logs", ".venv"])

@@ -1,5 +1,6 @@
 """Fingerprints: short names of configurations and of file contents."""
 
+import functools
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,10 +16,11 @@ def fingerprint(*values: Any) -> str:
     return hashlib.sha256(dump_json(values).encode()).hexdigest()[:LENGTH]
 
 
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 hex digest of a file."""
+def file_digest(path: Path, kind: str = "sha256") -> str:
+    """Return the hex digest of a file, SHA-256 if no other kind is asked for."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        new = functools.partial(hashlib.new, kind, usedforsecurity=False)
+        return hashlib.file_digest(file, new).hexdigest()
 
 
 def files_digest(paths: Iterable[Path]) -> str:

@@ -6,15 +6,23 @@ source is a library that verifies its own downloads with it is as good as that l
 
 import fcntl
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from capsynth.errors import CapsynthError
-from capsynth.fetching.locks import count_files, folder_of, locked, write_stamp
-from capsynth.fetching.transfer import Fetched, fetch
+from capsynth.fetching.locks import (
+    content_digest,
+    folder_of,
+    is_as_stamped,
+    listing_digest,
+    locked,
+    read_stamp,
+    write_stamp,
+)
+from capsynth.fetching.transfer import Fetched, Wanted, fetch
 from capsynth.fetching.unpacking import unpack
 from capsynth.fingerprints import file_digest
 
@@ -161,7 +169,8 @@ def fetch_data(name: str, stamp: Path, lock: Path) -> None:
     """Fetch and unpack a registered download, and write its stamp last.
 
     The archive is deleted once it is unpacked, unless another name of the same archive is still
-    to be unpacked beside it. What the lock file recorded is what is accepted.
+    to be unpacked beside it. What the lock file recorded is what is accepted, and what lies there
+    already, folder or archive, is taken only if it has the checksums that are known of it.
 
     Args:
         name: A name of ``DOWNLOADS``.
@@ -173,21 +182,22 @@ def fetch_data(name: str, stamp: Path, lock: Path) -> None:
             should be.
     """
     download, folder = find_download(name), folder_of(stamp)
-    checksum, source = download.checksum, download.source
     before = locked(lock, stamp)
-    if before is not None and before["url"] == download.url:
-        if folder.is_dir() and count_files(folder) == before["files"]:
-            log.info("%s is there already, as %s says", folder, lock)
-            write_stamp(stamp, before)
-            return
-        checksum, source = f"sha256:{before['sha256']}", str(lock)
+    if before is not None and before["url"] == download.url and is_as_stamped(before, folder):
+        log.info("%s is there already, as %s says", folder, lock)
+        write_stamp(stamp, before)
+        return
+    siblings = {
+        other: stamp.with_name(f"{other}.json")
+        for other, d in DOWNLOADS.items()
+        if d.url == download.url
+    }
     archive = stamp.parent / f".{download.url.rpartition('/')[2]}"
     with _alone(archive):
-        if archive.exists():
-            log.info("%s is there already: another name is of it too", archive)
-            fetched = Fetched(archive, file_digest(archive), archive.stat().st_size)
-        else:
-            fetched = fetch(download.url, archive, checksum, source)
+        wanted = _wanted(download, lock, siblings.values())
+        fetched = _found(archive, wanted, [s for s in siblings.values() if s != stamp])
+        if fetched is None:
+            fetched = fetch(download.url, archive, wanted)
         values = {
             "url": download.url,
             "sha256": fetched.sha256,
@@ -195,13 +205,43 @@ def fetch_data(name: str, stamp: Path, lock: Path) -> None:
             "checksum": download.checksum or RECORDED,
             "checksum_source": download.source if download.checksum else RECORDED,
             "files": unpack(archive, download.folder, folder),
+            "listing": listing_digest(folder),
+            "content": content_digest(folder),
             "homepage": download.homepage,
             "terms": download.terms,
         }
         write_stamp(stamp, values)
-        siblings = [other for other, d in DOWNLOADS.items() if d.url == download.url]
-        if all((stamp.parent / f"{other}.json").exists() for other in siblings):
+        if all(sibling.exists() for sibling in siblings.values()):
             archive.unlink()
+
+
+def _wanted(download: Download, lock: Path, stamps: Iterable[Path]) -> Wanted:
+    """Return what is known of an archive: by its entry, and by the lock file under any name."""
+    checksums = {} if download.checksum is None else {download.checksum: download.source}
+    size = download.size
+    for entry in filter(None, (locked(lock, stamp) for stamp in stamps)):
+        if entry["url"] == download.url:
+            checksums[f"sha256:{entry['sha256']}"] = str(lock)
+            size = entry["bytes"]
+    return Wanted(checksums, size)
+
+
+def _found(archive: Path, wanted: Wanted, siblings: Iterable[Path]) -> Fetched | None:
+    """Return the archive that lies there; None if there is none, or it is not known to be right.
+
+    Another name of the archive may be why it is there; its stamp then says what was unpacked.
+    """
+    if not archive.exists():
+        return None
+    known = {*wanted.checksums}
+    known |= {f"sha256:{read_stamp(s)['sha256']}" for s in siblings if s.exists()}
+    kinds = {checksum.partition(":")[0] for checksum in known}
+    found = {f"{kind}:{file_digest(archive, kind)}" for kind in kinds}
+    if not known or known != found:
+        log.warning("%s is there, but not as it should be; it is fetched anew", archive)
+        return None
+    log.info("%s is there already: another name is of it too", archive)
+    return Fetched(archive, file_digest(archive), archive.stat().st_size)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import Any
 
 from capsynth.errors import CapsynthError
 from capsynth.fetching.converting import convert_weights
-from capsynth.fetching.locks import folder_of, hub_files, locked, missing_files, write_stamp
+from capsynth.fetching.locks import folder_of, hub_files, is_as_stamped, locked, write_stamp
 from capsynth.fetching.unpacking import replace_folder
 from capsynth.fingerprints import file_digest
 from capsynth.offline import go_online
@@ -149,7 +149,7 @@ def fetch_repository(request: Request, stamp: Path, lock: Path) -> None:
     revision = request.revision
     if before is not None and revision in (None, before["revision"]):
         revision = before["revision"]
-        if list(request.files) == before["wanted"] and not missing_files(before, folder):
+        if list(request.files) == before["wanted"] and is_as_stamped(before, folder):
             log.info("%s is there already, as %s says", folder, lock)
             write_stamp(stamp, before)
             return

@@ -8,9 +8,8 @@ from capsynth.fetching import downloads, hub
 from capsynth.fetching.locks import (
     DATA,
     Stamp,
-    count_files,
     folder_of,
-    missing_files,
+    is_whole,
     read_lock,
     read_stamp,
     write_lock,
@@ -37,14 +36,11 @@ def lock_all(stamps: Sequence[Path], lock: Path) -> list[str]:
     lines = []
     for stamp in sorted(stamps):
         values, folder = read_stamp(stamp), folder_of(stamp)
-        is_data = stamp.parent.name == DATA
-        whole = not missing_files(values, folder)
-        if is_data:
-            whole = whole and count_files(folder) == values["files"]
+        whole = is_whole(values, folder)
         if not whole:
             log.warning("%s is not whole; fetching it again as %s says", folder, stamp)
             _fetch_again(values, stamp, lock)
-        describe = downloads.describe if is_data else hub.describe
+        describe = downloads.describe if stamp.parent.name == DATA else hub.describe
         line = describe(f"{stamp.parent.name}/{folder.name}", values)
         lines.append(line if whole else f"{line}: was not whole, fetched again as it was")
     entries = sum(map(len, read_lock(lock).values()))

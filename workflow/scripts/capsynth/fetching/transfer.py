@@ -4,16 +4,18 @@ import contextlib
 import hashlib
 import http.client
 import logging
+import re
 import shutil
 import time
 import urllib.error
-import urllib.request
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from email.message import Message
 from pathlib import Path
 from typing import IO, Any
 
 from capsynth.errors import CapsynthError
+from capsynth.fetching.paced import open_url
 from capsynth.files import read_json, write_json
 from capsynth.progress import Progress
 
@@ -21,15 +23,18 @@ log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 1 << 20
 MEGABYTE = 1_000_000
-TIMEOUT_S = 60.0
-# Attempts in a row that bring not one byte, and attempts in all.
+# What no archive of pictures has; a bound where nobody says how large a file is.
+MAX_BYTES = 200_000 * MEGABYTE
+# Attempts in a row that bring next to nothing, and attempts in all.
 IDLE_ATTEMPTS = 5
+IDLE_BYTES = 1000
 ATTEMPTS = 50
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0
 # Answers that may be others a moment later.
 PASSING = (408, 425, 429, 500, 502, 503, 504)
 _AGENT = "capsynth (resumable download)"
+_NUMBER = re.compile(r"[0-9]{1,15}")  # a petabyte; a number of any length costs any time to read
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,19 @@ class Fetched:
     size: int
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What is known of a file before it is fetched.
+
+    Attributes:
+        checksums: All that it must have, as ``md5:...`` or ``sha256:...``, with who says so.
+        size: Its bytes; None if nobody knows.
+    """
+
+    checksums: Mapping[str, str] = field(default_factory=dict)
+    size: int | None = None
+
+
 class _Interrupted(Exception):
     """The transfer stopped; what has arrived is kept."""
 
@@ -100,9 +118,15 @@ class _Part:
 
     def _read_state(self) -> Remote | None:
         try:
-            return Remote(**read_json(self.state))
-        except (OSError, ValueError, TypeError):
+            values = read_json(self.state)
+            remote = Remote(**{**values, "size": None})
+            size = values["size"]
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return None  # no part, or one of which nothing is known
+        texts = (remote.url, remote.etag or "", remote.modified or "")
+        if not all(isinstance(text, str) for text in texts) or type(size) not in (int, type(None)):
+            return None
+        return replace(remote, size=size)
 
     def _start(self) -> None:
         self.size = 0
@@ -138,7 +162,7 @@ class _Part:
         return self._hashes[kind].hexdigest()
 
 
-def fetch(url: str, path: Path, checksum: str | None = None, source: str = "") -> Fetched:
+def fetch(url: str, path: Path, wanted: Wanted) -> Fetched:
     """Bring the file at ``url`` to ``path``; a part that an earlier start left is gone on from.
 
     The part lies beside ``path`` as ``{name}.part``, with ``{name}.part.json`` to tell which
@@ -148,24 +172,23 @@ def fetch(url: str, path: Path, checksum: str | None = None, source: str = "") -
     Args:
         url: An http or https address.
         path: Where the file is to lie; what is there already is replaced.
-        checksum: What the file must have, as ``md5:...`` or ``sha256:...``.
-        source: Who gives the checksum; told if the file has another.
+        wanted: What is known of it.
 
     Raises:
         CapsynthError: If the server refuses, if it cannot be reached after all attempts, if the
-            disk has no room, or if the file has another checksum; the part is then deleted.
+            disk has no room, or if the file has another size or checksum; the part is then deleted.
     """
-    kind, _, expected = (checksum or "sha256:").partition(":")
+    kinds = {checksum.partition(":")[0] for checksum in wanted.checksums}
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = _Part(path.with_name(f"{path.name}.part"), {kind, "sha256"})
+    part = _Part(path.with_name(f"{path.name}.part"), {*kinds, "sha256"})
     idle = 0
     for attempt in range(1, ATTEMPTS + 1):
         before = part.size
         try:
-            _transfer(url, part)
+            _transfer(url, part, wanted.size)
             break
         except _Interrupted as error:
-            idle = 0 if part.size > before else idle + 1
+            idle = 0 if part.size >= before + IDLE_BYTES else idle + 1
             if idle == IDLE_ATTEMPTS or attempt == ATTEMPTS:
                 raise CapsynthError(
                     f"{url} could not be fetched: {error}; {part.size} bytes are kept, and "
@@ -174,36 +197,37 @@ def fetch(url: str, path: Path, checksum: str | None = None, source: str = "") -
             wait = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**idle)
             log.warning("%s: %s; trying again in %.0f s", url, error, wait)
             time.sleep(wait)
-    found = part.digest(kind)
-    if expected and found != expected:
-        part.clear(None)
-        raise CapsynthError(
-            f"{url} has the {kind} {found}, but {source or 'the checksum'} says {expected}; what "
-            "was fetched is deleted. Start again; if it stays so, its owner has replaced the file"
-        )
+    for checksum, source in wanted.checksums.items():
+        kind, _, expected = checksum.partition(":")
+        if (found := part.digest(kind)) != expected:
+            part.clear(None)
+            raise CapsynthError(
+                f"{url} has the {kind} {found}, but {source} says {expected}; what was fetched is "
+                "deleted. Start again; if it stays so, its owner has replaced the file"
+            )
     fetched = Fetched(path, part.digest("sha256"), part.size)
     part.path.replace(path)
     part.state.unlink()
     return fetched
 
 
-def _transfer(url: str, part: _Part) -> None:
-    """Make one request and append what comes to ``part``."""
+def _transfer(url: str, part: _Part, wanted: int | None) -> None:
+    """Make one request and append what comes to ``part``, of ``wanted`` bytes if that is known."""
     known = part.remote
     if known is None or known.url != url or not known.can_be_told:
         part.clear(None)
         known = None
     elif part.size and part.size == known.size:
         return
-    request = urllib.request.Request(url, headers={"User-Agent": _AGENT})
+    headers = {"User-Agent": _AGENT}
     if known is not None and part.size:
-        request.add_header("Range", f"bytes={part.size}-")
+        headers["Range"] = f"bytes={part.size}-"
         validator = known.etag or known.modified
         if validator:
             # The server then sends the whole file if it is another one by now.
-            request.add_header("If-Range", validator)
+            headers["If-Range"] = validator
     try:
-        with contextlib.closing(urllib.request.urlopen(request, timeout=TIMEOUT_S)) as response:
+        with contextlib.closing(open_url(url, headers)) as response:
             remote = _remote(url, response.status, response.headers)
             if response.status == 206:
                 first = _first_byte(response.headers)
@@ -214,8 +238,15 @@ def _transfer(url: str, part: _Part) -> None:
                 if part.size:
                     log.warning("%s: begun anew, %d bytes are thrown away", url, part.size)
                 part.clear(remote)
-            _check_room(url, part, remote.size)
-            _append(response, part, remote.size)
+            if None not in (wanted, remote.size) and wanted != remote.size:
+                part.clear(None)
+                raise CapsynthError(
+                    f"{url} has {remote.size} bytes and should have {wanted}; nothing is fetched. "
+                    "Its owner may have replaced the file"
+                )
+            size = wanted if remote.size is None else remote.size
+            _check_room(url, part, size)
+            _append(url, response, part, size)
     except urllib.error.HTTPError as error:
         if error.code == 416:
             part.clear(None)
@@ -231,20 +262,26 @@ def _transfer(url: str, part: _Part) -> None:
         raise _Interrupted(f"{type(error).__name__}: {reason}") from None
 
 
-def _append(response: Any, part: _Part, size: int | None) -> None:
+def _append(url: str, response: Any, part: _Part, size: int | None) -> None:
+    bound = MAX_BYTES if size is None else size
     title, total = part.path.name.removesuffix(".part"), -(-(size or 0) // MEGABYTE)
     with part.path.open("ab") as file, Progress(title, total, "megabyte") as progress:
         told = part.size // MEGABYTE
         progress.skip(told)
-        while chunk := response.read(CHUNK_BYTES):
+        # As it comes: a slow server would take hours to fill a buffer.
+        while chunk := response.read1(CHUNK_BYTES):
+            if part.size + len(chunk) > bound:
+                break
             part.append(chunk, file)
             progress.advance(part.size // MEGABYTE - told)
             told = part.size // MEGABYTE
+    if chunk:
+        part.clear(None)
+        raise CapsynthError(
+            f"{url} goes on behind the {bound} bytes that it should have; what came is deleted"
+        )
     if size is not None and part.size < size:
         raise _Interrupted(f"the connection ended after {part.size} of {size} bytes")
-    if size is not None and part.size > size:
-        part.clear(None)
-        raise _Interrupted(f"more came than the {size} bytes that were announced")
 
 
 def _remote(url: str, status: int, headers: Message) -> Remote:
@@ -254,14 +291,17 @@ def _remote(url: str, status: int, headers: Message) -> Remote:
     length = headers.get("Content-Length", "")
     if status == 206:
         length = headers.get("Content-Range", "").rpartition("/")[2]
-    return Remote(
-        url, etag, headers.get("Last-Modified"), int(length) if length.isdecimal() else None
-    )
+    return Remote(url, etag, headers.get("Last-Modified"), _number(length))
+
+
+def _number(text: str) -> int | None:
+    return int(text) if _NUMBER.fullmatch(text) else None
 
 
 def _first_byte(headers: Message) -> int:
     first = headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0]
-    return int(first) if first.isdecimal() else -1
+    number = _number(first)
+    return -1 if number is None else number
 
 
 def _check_room(url: str, part: _Part, size: int | None) -> None:
