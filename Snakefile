@@ -14,6 +14,7 @@ report: "workflow/report/workflow.rst"
 
 include: "workflow/rules/common/planning.smk"
 include: "workflow/rules/common/names.smk"
+include: "workflow/rules/common/written_inputs.smk"
 include: "workflow/rules/common/prefetch.smk"
 include: "workflow/rules/common/packing.smk"
 include: "workflow/rules/common/captioning.smk"

@@ -9,6 +9,7 @@ import pytest
 
 from capsynth import provenance
 from capsynth.errors import CapsynthError
+from capsynth.fingerprints import file_digest
 from capsynth.job_log import PREFIX
 from capsynth.provenance import Job, Run
 
@@ -32,6 +33,7 @@ def start(*jobs: Job, **values: Any) -> str:
         "executor": "local",
         "profiles": [],
         "repository": ROOT,
+        "code": {},
     }
     return provenance.start_run(Run(**{**about, **values}, jobs=jobs))
 
@@ -154,14 +156,13 @@ def test_a_record_names_python_packages_code_and_commit(tmp_path: Path) -> None:
     subprocess.run([*git, "init", "-q"], check=True)
     subprocess.run([*git, "add", "requirements.txt"], check=True)
     subprocess.run([*git, "commit", "-q", "-m", "x"], check=True)
-    code = Path("results/.code")
-    code.mkdir(parents=True)
-    (code / "pack_real.json").write_text("{}")
-    record = provenance.read_run(start(repository=tmp_path))
+    Path("code.json").write_text("{}")
+    code = {"pack_real": Path("code.json")}
+    record = provenance.read_run(start(repository=tmp_path, code=code))
     assert record["packages"]["pillow"].count(".") == 2
     assert record["packages"]["no-such-package"] is None
     assert record["packages"].keys() == {"pillow", "no-such-package"}
-    assert list(record["code"]) == ["pack_real"]
+    assert record["code"] == {"pack_real": file_digest(Path("code.json"))}
     assert len(record["git"]["commit"]) == 40
     assert record["git"]["dirty"] is False
     (tmp_path / "requirements.txt").write_text("pillow==2.0\n")

@@ -1,13 +1,14 @@
 """Which code a script depends on: found by its imports, so that it cannot be forgotten."""
 
-import hashlib
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from capsynth.source_code import VERSIONS, code_of, write_code_digests
+from capsynth.fingerprints import file_digest
+from capsynth.source_code import code_of, write_code_digests
 
 SCRIPTS = Path("workflow/scripts")
 
@@ -37,15 +38,15 @@ def test_what_python_loads_is_what_is_listed(repository: Path, name: str) -> Non
     assert loaded <= listed
 
 
-def test_each_version_of_the_digests_is_kept_under_its_checksum(tmp_path: Path) -> None:
-    digests = tmp_path / "code" / "s.json"
-    texts = []
+def test_each_state_of_the_code_has_a_file_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    written = []
     for name in ("first", "second"):  # one process remembers the digest of a path
         script = tmp_path / name / "s.py"
         script.parent.mkdir()
         script.write_text(f"{name} = 1\n")
-        write_code_digests(script, script.parent, digests)
-        texts.append(digests.read_bytes())
-    assert texts[0] != texts[1]
-    kept = {path.stem: path.read_bytes() for path in (digests.parent / VERSIONS).iterdir()}
-    assert kept == {hashlib.sha256(text).hexdigest(): text for text in texts}
+        written.append(write_code_digests(script, script.parent))
+    digests = [json.loads(path.read_text())["s.py"] for path in written]
+    assert digests == [file_digest(tmp_path / name / "s.py") for name in ("first", "second")]

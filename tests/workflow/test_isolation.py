@@ -22,7 +22,7 @@ pytestmark = [
 NO_HOME = "/nonexistent/home"
 # Times, and what is named after them; costs are summed up and drawn from them.
 OF_THE_RUN = (
-    *("benchmarks/", "provenance/", "costs.csv", ".arguments/costs.txt"),
+    *("benchmarks/", "provenance/", "costs.csv", ".arguments/costs-"),
     *("report/stage-times.", "report/tables/cost"),
 )
 PROBE = """\

@@ -39,6 +39,7 @@ def begin_record():
         ),
         repository=Path(workflow.basedir),
         jobs=jobs,
+        code=CODE_FILES,
     )
     try:
         os.environ[RUN_VARIABLE] = provenance.start_run(run)

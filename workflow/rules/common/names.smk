@@ -8,10 +8,9 @@ RUN = f"exec python {shlex.quote(SCRIPTS)}/warm.py run {shlex.quote(SCRIPTS)}"
 
 from capsynth.caches import keep_caches
 from capsynth.configuration import class_table, complete
-from capsynth.files import dump_json, write_if_changed, write_recorded
+from capsynth.files import dump_json
 from capsynth.prompting import check_class_words, class_fields
 from capsynth.shards import shard_name, split_shard_name
-from capsynth.source_code import write_code_digests
 
 # Jobs inherit it; nodes of a cluster may have no home.
 keep_caches(Path(".snakemake/caches"))
@@ -61,22 +60,3 @@ def flags(**values):
         many = value if isinstance(value, (list, tuple)) else [value]
         words += [f"--{name.replace('_', '-')}", *(shlex.quote(str(v)) for v in many)]
     return " ".join(words)
-
-
-def code(script):
-    """The input that stands for a script's code: a file with the digests of all modules it imports.
-
-    One file, not one input a module: a large experiment has ten thousand jobs, and each input costs
-    Snakemake time and memory. It is written only if a digest has changed.
-    """
-    path = Path(SCRIPTS) / f"{script}.py"
-    digests = Path(f"results/.code/{script}.json")
-    write_code_digests(path, Path(SCRIPTS), digests)
-    return {"code": digests}
-
-
-def argument_file(name, words):
-    """A file of command-line arguments, one a line: a shell takes no command of 128 KiB or more."""
-    path = Path(f"results/.arguments/{name}.txt")
-    write_recorded(path, "".join(f"{word}\n" for word in words), "Snakemake")
-    return path

@@ -36,11 +36,6 @@ wildcard_constraints:
     repository="[^/]+",
 
 
-def ancient_code(script):
-    """The code of a download: a new version of it is no reason to fetch anything again."""
-    return {name: ancient(str(file)) for name, file in code(script).items()}
-
-
 @functools.cache
 def is_local(model):
     """Whether a model is a folder or file of the user's, and none of the hub."""

@@ -11,6 +11,8 @@ from snakemake.logging import logger
 
 from capsynth.resuming import clear_leftovers
 from capsynth.unrecorded import read_expected, unrecorded, write_expected
+from capsynth.written_inputs import FOLDERS as WRITTEN
+from capsynth.written_inputs import clear_written_inputs
 
 # The outputs of a run that is under way, or did not end well, as far as nobody has noted them.
 RUN_MARKER = Path("results/.running")
@@ -83,8 +85,9 @@ def end_recovery(succeeded):
     write_expected(RUN_MARKER, read_expected(RUN_MARKER) - (files if succeeded else noted))
     if succeeded:
         source = f"{DATASET}/source"
-        own = [".arguments", ".code", "provenance", source, f"{source}/.cache"]
-        clear_leftovers(map(Path, files), [Path("results") / name for name in own])
+        own = [Path("results") / name for name in ("provenance", source, f"{source}/.cache")]
+        clear_leftovers(map(Path, files), [*own, *WRITTEN])
+        clear_written_inputs({Path(path) for job in workflow.dag.jobs for path in job.input})
 
 
 mark_unrecorded()

@@ -92,6 +92,7 @@ class Run:
         profiles: Names of the profiles.
         repository: The folder of the workflow.
         jobs: What is planned.
+        code: Of each script, by its name, the file with the digests of all that it imports.
     """
 
     command: Sequence[str]
@@ -100,6 +101,7 @@ class Run:
     profiles: Sequence[str]
     repository: Path
     jobs: Sequence[Job]
+    code: Mapping[str, Path]
 
 
 def start_run(run: Run, folder: Path = FOLDER) -> str:
@@ -116,7 +118,7 @@ def start_run(run: Run, folder: Path = FOLDER) -> str:
     name = f"{stamp}-{secrets.token_hex(3)}"
     config = without_private(run.config)
     record = {
-        "code": code_digests(),
+        "code": {script: file_digest(path) for script, path in sorted(run.code.items())},
         "command": without_private([Path(run.command[0]).name, *hide_secrets(run.command[1:])]),
         "config": config,
         "config_fingerprint": fingerprint(config),
@@ -365,8 +367,3 @@ def git_state(repository: Path) -> dict[str, Any] | None:
             return None
         said.append(done.stdout.strip())
     return {"commit": said[0], "dirty": said[1] != ""}
-
-
-def code_digests(folder: Path = Path("results/.code")) -> dict[str, str]:
-    """Return the digest of each script and all that it imports, by the script's name."""
-    return {path.stem: file_digest(path) for path in sorted(folder.glob("*.json"))}

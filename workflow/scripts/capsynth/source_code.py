@@ -2,20 +2,16 @@
 
 import ast
 import functools
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from capsynth.files import dump_json, write_if_changed, write_text
+from capsynth.files import dump_json
 from capsynth.fingerprints import file_digest
+from capsynth.written_inputs import CODE, input_path, write_input
 
 PACKAGE = "capsynth"
-# Folder, beside the files of code digests, that keeps each of their versions under its checksum:
-# a record of Snakemake names the version that it was made with.
-VERSIONS = "versions"
 
 
-@functools.cache
 def imported_modules(path: Path, root: Path) -> frozenset[Path]:
     """Return the library files that the Python file ``path`` imports, itself not included.
 
@@ -25,6 +21,17 @@ def imported_modules(path: Path, root: Path) -> frozenset[Path]:
         path: A Python file.
         root: The folder that holds the package.
     """
+    return _imports(path, root, _state(path))
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    """Return what is another after an edit; what a process has read of a file holds until then."""
+    about = path.stat()
+    return about.st_mtime_ns, about.st_size, about.st_ino
+
+
+@functools.cache
+def _imports(path: Path, root: Path, _: object) -> frozenset[Path]:
     found: set[Path] = set()
     for node in _statements(ast.parse(path.read_text(encoding="utf-8"))):
         names: list[str] = []
@@ -74,21 +81,25 @@ def code_of(script: Path, root: Path) -> list[Path]:
 
 def code_digests(script: Path, root: Path) -> dict[str, str]:
     """Return the SHA-256 of ``script`` and of the library files it needs, by path in ``root``."""
-    return {str(f.relative_to(root)): _digest(f) for f in [script, *code_of(script, root)]}
+    files = [script, *code_of(script, root)]
+    return {str(file.relative_to(root)): _digest(file, _state(file)) for file in files}
 
 
-def write_code_digests(script: Path, root: Path, path: Path) -> None:
-    """Write the digests of ``script`` and the files it needs to ``path``, unless it holds them.
-
-    What it held before stays beside it, so that it can be said which module has changed.
-    """
+def is_code_of(digests: Path, script: Path, root: Path) -> bool:
+    """Return whether a file of ``write_code_digests`` is of the code as it is now."""
     text = dump_json(code_digests(script, root))
-    write_if_changed(path, text)
-    version = path.parent / VERSIONS / f"{hashlib.sha256(text.encode()).hexdigest()}.json"
-    if not version.exists():
-        write_text(version, text)
+    return digests == input_path(CODE, script.stem, ".json", text)
+
+
+def write_code_digests(script: Path, root: Path) -> Path:
+    """Write the digests of ``script`` and the files it needs, unless they are there; return where.
+
+    Another state of the code is another file: what a job was planned with stays as it is, and what
+    there was before can be compared, to say which module has changed.
+    """
+    return write_input(CODE, script.stem, ".json", dump_json(code_digests(script, root)))
 
 
 @functools.cache
-def _digest(path: Path) -> str:
+def _digest(path: Path, _: object) -> str:
     return file_digest(path)

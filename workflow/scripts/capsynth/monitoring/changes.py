@@ -120,7 +120,10 @@ def _own_reasons(reasons: Reasons) -> Iterable[str]:
     if reasons.modules is not None:
         yield f"its code changed ({', '.join(reasons.modules) or 'where is not recorded'})"
     for name in sorted(set(reasons.updated.values())):
-        yield f"its {name or 'input'} changed, by hand or by an earlier run"
+        if name == "arguments":
+            yield "which files it reads and what it is told of them changed"
+        else:
+            yield f"its {name or 'input'} changed, by hand or by an earlier run"
     yield from _described_files("reads what it did not before", reasons.inputs_new)
     yield from _described_files("no longer reads", reasons.inputs_gone)
     yield from describe_params(reasons.params_before, reasons.params_now)

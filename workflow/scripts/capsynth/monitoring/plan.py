@@ -6,10 +6,11 @@ Part of what it asks is no public interface of Snakemake: versions that were not
 import contextlib
 import functools
 import io
+import itertools
 import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,8 +18,7 @@ from typing import Any
 
 from capsynth.errors import CapsynthError
 from capsynth.files import read_json
-from capsynth.fingerprints import file_digest
-from capsynth.source_code import VERSIONS
+from capsynth.written_inputs import EDITED, is_code, written_name
 
 TRIED = (9, 27)
 
@@ -32,9 +32,9 @@ class Reasons:
         incomplete: Whether it left an output when it was cut off.
         missing: Outputs that do not exist.
         made_before: Whether Snakemake has a record of an earlier run of it.
-        updated: Names of inputs, code aside, that are newer and hold something else, by file.
+        updated: Names of inputs, code aside, that hold something else, by file.
         modules: Files of its code that changed since then; None if none did, empty if it is not
-            known which did.
+            known which did, as of code that was edited while the job ran and put back.
         inputs_gone: Inputs of that run that it has no more.
         inputs_new: Inputs that it did not have then.
         params_before: Python expressions of its params at that run that are none of today's.
@@ -108,6 +108,18 @@ class Plan:
     jobs: tuple[PlannedJob, ...]
     slots: int
     is_local: bool
+
+    def by_depth(self, outputs: Iterable[str]) -> list[list[str]]:
+        """Return outputs of its jobs in lists, those first that others may be made from."""
+        makers = {output: job for job in self.jobs for output in job.outputs}
+
+        @functools.cache
+        def depth(output: str) -> int:
+            inputs = makers[output].inputs if output in makers else ()
+            return 1 + max(map(depth, inputs), default=0)
+
+        ordered = sorted(outputs, key=lambda output: (depth(output), output))
+        return [list(group) for _, group in itertools.groupby(ordered, key=depth)]
 
     @property
     def owed(self) -> list[PlannedJob]:
@@ -262,8 +274,14 @@ def _reasons(
     missing = tuple(file for file in outputs if not os.path.exists(file))
     is_incomplete = is_started and len(missing) < len(outputs)
     records = [record for file in job.output if (record := persistence.metadata(file))]
+    inputs = set(map(str, job.input))
+    # Snakemake looks for no further reason where it has one, and behind jobs that run.
+    recorded = set(records[0].input or inputs) if records else inputs
+    gone, new = recorded - inputs, inputs - recorded
     made = set(map(str, reason.updated_input_run))
     updated = {str(file) for file in reason.updated_input} - made
+    # Of what the workflow itself writes, other content is a file of another name.
+    updated |= {file for file in new if written_name(file) in {*map(written_name, gone)} - {None}}
     named = {
         str(file): name
         for name, files in job.input.items()
@@ -275,9 +293,6 @@ def _reasons(
         for other, files in dag.dependencies[job].items()
         if dag.needrun(other) and not reason.updated_input_run.isdisjoint(files)
     }
-    inputs = set(map(str, job.input))
-    # Snakemake looks for no further reason where it has one, and behind jobs that run.
-    recorded = set(records[0].input or inputs) if records else inputs
     params = persistence.params_changed(job)
     return Reasons(
         bool(reason.forced) and not is_incomplete,
@@ -286,8 +301,8 @@ def _reasons(
         bool(records),
         {file: name for file, name in named.items() if name != "code"},
         _changed_modules(persistence, job) or (() if "code" in named.values() else None),
-        tuple(sorted(recorded - inputs)),
-        tuple(sorted(inputs - recorded)),
+        tuple(sorted(file for file in gone if written_name(file) is None)),
+        tuple(sorted(file for file in new if written_name(file) is None)),
         tuple(sorted(params.only_old)),
         {name: value for name, value in job.params.items() if repr(value) in params.only_new},
         bool(records) and any(persistence.code_changed(job)),
@@ -297,27 +312,21 @@ def _reasons(
 
 
 def _changed_modules(persistence: Any, job: Any) -> tuple[str, ...] | None:
-    """Return the files of a job's code that are others than at its run."""
-    checksums = _code_before(persistence, job)
-    if not checksums or job.input.code.is_ancient:
+    """Return the files of a job's code that are others than at its run; None if none counts."""
+    before = _code_before(persistence, job)
+    if not before or job.input.code.is_ancient:
         return None
-    code = Path(job.input.code)
-    before = code.parent / VERSIONS / f"{checksums[0]}.json"
-    if len(checksums) > 1 or not before.exists():
+    digests = Path(before[0].removesuffix(EDITED))
+    if len(before) > 1 or not digests.exists():
         return ()
-    old, new = read_json(before), read_json(code)
+    old, new = read_json(digests), read_json(Path(job.input.code))
     return tuple(sorted(file for file in old.keys() | new.keys() if old.get(file) != new.get(file)))
 
 
 def _code_before(persistence: Any, job: Any) -> list[str]:
-    """Return the checksums of the code that a job was made with, if it is other code than now."""
+    """Return the code digests that a job was made with, if they are others than now."""
     if not hasattr(job.input, "code"):
         return []
-    recorded = persistence.input_checksums(job, str(job.input.code)) - {None}
-    digests = {str(checksum).rpartition(":")[2] for checksum in recorded}
-    return sorted(digests - {_digest(str(job.input.code))})
-
-
-@functools.cache
-def _digest(path: str) -> str:
-    return file_digest(Path(path))
+    records = [record for file in job.output if (record := persistence.metadata(file))]
+    read = {file for record in records for file in record.input or () if is_code(file)}
+    return sorted(read - {str(job.input.code)})
