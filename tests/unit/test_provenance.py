@@ -195,8 +195,8 @@ def test_profiles_are_those_that_snakemake_takes(
 def test_damaged_records_are_named() -> None:
     name = start(job("a"))
     Path(f"results/provenance/{name}.jobs.jsonl.gz").write_bytes(b"\x1f\x8b")
-    with pytest.raises(CapsynthError, match=r"jobs\.jsonl\.gz cannot be read"):
+    with pytest.raises(CapsynthError, match=r"jobs\.jsonl\.gz is damaged"):
         provenance.read_jobs(name)
     Path(f"results/provenance/{name}.json").write_text("{")
-    with pytest.raises(CapsynthError, match=r"\.json cannot be read"):
+    with pytest.raises(CapsynthError, match=r"\.json is damaged"):
         provenance.read_run(name)

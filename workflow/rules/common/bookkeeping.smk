@@ -30,20 +30,21 @@ def begin_record():
     jobs = recorded_jobs()
     if workflow.touch or not jobs:
         return
-    run = provenance.Run(
-        command=sys.argv,
-        config=config,
-        executor=workflow.executor_plugin.name,
-        profiles=provenance.profile_names(
-            sys.argv, os.environ.get("SNAKEMAKE_PROFILE"), [Path(), Path(workflow.basedir)]
-        ),
-        repository=Path(workflow.basedir),
-        jobs=jobs,
-        code=CODE_FILES,
-    )
+    folders = [Path(), Path(workflow.basedir)]
     try:
+        run = provenance.Run(
+            command=sys.argv,
+            config=config,
+            executor=workflow.executor_plugin.name,
+            profiles=provenance.profile_names(
+                sys.argv, os.environ.get("SNAKEMAKE_PROFILE"), folders
+            ),
+            repository=Path(workflow.basedir),
+            jobs=jobs,
+            code=CODE_FILES,
+        )
         os.environ[RUN_VARIABLE] = provenance.start_run(run)
-    except (CapsynthError, OSError) as error:
+    except Exception as error:  # whatever it is, a record is no reason not to run
         logger.warning(f"no record of this run is kept: {error}")
 
 
@@ -55,7 +56,7 @@ def complete_record(outcome):
         return
     try:
         provenance.end_run(os.environ[RUN_VARIABLE], outcome, recorded_jobs())
-    except (CapsynthError, OSError) as error:
+    except Exception as error:  # whatever it is, a record is no reason to fail
         logger.warning(f"the record of this run stays incomplete: {error}")
 
 

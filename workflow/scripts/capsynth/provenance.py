@@ -4,11 +4,16 @@ A run that makes something has two files in ``results/provenance/``: ``{run}.jso
 ``{run}.jobs.jsonl.gz`` with one line a job. Both are written when the run starts, when nothing is
 known of its jobs but that they are planned, and again when it ends, with what the jobs have said
 in their logs (``job_log``). A run that was killed is completed by the next one.
+
+Runs are named by the time of their start, but a name comes behind all that are there, whatever the
+clock says: the order of the names is that of the runs. No record stops a run: one that is damaged
+is named and left as it is.
 """
 
 import gzip
 import importlib.metadata
 import json
+import logging
 import os
 import platform
 import re
@@ -16,25 +21,32 @@ import secrets
 import socket
 import subprocess
 import time
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from capsynth.errors import CapsynthError
 from capsynth.files import atomic_path, dump_json, read_json, write_json
 from capsynth.fingerprints import file_digest, fingerprint
-from capsynth.job_log import PREFIX, utc
+from capsynth.job_lines import whole_job_lines
+from capsynth.job_log import utc
+from capsynth.settings import fits
+
+log = logging.getLogger(__name__)
 
 FOLDER = Path("results/provenance")
 # Outcomes of a run; of one that is RUNNING nothing has been heard yet.
 RUNNING, SUCCESS, FAILED, KILLED = "running", "success", "failed", "killed"
+OUTCOMES = (RUNNING, SUCCESS, FAILED, KILLED)
+CHECKSUM = "checksum"  # of a record, its other values: one wrong bit must not pass for another run
+_STAMP = "%Y%m%dT%H%M%SZ"
+_NAME = re.compile(r"(?P<stamp>\d{8}T\d{6}Z)-[0-9a-f]{6}")
 
-# The lines of a job are the first and the last of its log, but for warnings and a traceback.
-_EDGE_BYTES = 32_768
 # Waiting for a file system of a cluster takes longer than reading.
 _READERS = 16
 _SECRET = re.compile(r"(?i)((?:token|secret|password|passwd|credential|key)[\w-]*)=(\S+)")
@@ -110,12 +122,15 @@ def start_run(run: Run, folder: Path = FOLDER) -> str:
     Only one run works in a folder at a time, so what another record calls running was killed: it
     is completed first, while the logs of its jobs are still there.
     """
-    for name in run_names(folder):
-        if read_run(name, folder)["outcome"] == RUNNING:
-            _complete(name, KILLED, read_jobs(name, folder), folder, end=None)
+    names = run_names(folder)
+    for name in names:
+        try:
+            if read_run(name, folder)["outcome"] == RUNNING:
+                _complete(name, KILLED, read_jobs(name, folder), folder, end=None)
+        except CapsynthError as error:
+            log.warning("%s", error)
     now = time.time()
-    stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
-    name = f"{stamp}-{secrets.token_hex(3)}"
+    name = _new_name(now, names)
     config = without_private(run.config)
     record = {
         "code": {script: file_digest(path) for script, path in sorted(run.code.items())},
@@ -135,8 +150,20 @@ def start_run(run: Run, folder: Path = FOLDER) -> str:
         "start": utc(now),
     }
     _write_jobs(name, run.jobs, folder)
-    write_json(folder / f"{name}.json", record)
+    _write_run(name, record, folder)
     return name
+
+
+def _new_name(now: float, names: Sequence[str]) -> str:
+    """Return the name of a run that starts ``now``, behind those that there are.
+
+    A clock may be wrong, on one host or for a day: what ran later has the later name all the same.
+    """
+    stamp = datetime.fromtimestamp(now, UTC)
+    if names:
+        latest = datetime.strptime(_stamp_of(names[-1]), _STAMP).replace(tzinfo=UTC)
+        stamp = max(stamp, latest + timedelta(seconds=1))
+    return f"{stamp.strftime(_STAMP)}-{secrets.token_hex(3)}"
 
 
 def end_run(name: str, outcome: str, jobs: Iterable[Job], folder: Path = FOLDER) -> None:
@@ -161,7 +188,7 @@ def _complete(name: str, outcome: str, jobs: Iterable[Job], folder: Path, end: s
         "failed": _by_rule(job for job in known if not job.done),
     }
     _write_jobs(name, known, folder)
-    write_json(folder / f"{name}.json", record)
+    _write_run(name, record, folder)
 
 
 def gather(name: str, jobs: Iterable[Job]) -> list[Job]:
@@ -171,7 +198,7 @@ def gather(name: str, jobs: Iterable[Job]) -> list[Job]:
     """
     planned = list(jobs)
     with ThreadPoolExecutor(_READERS) as pool:
-        logs = pool.map(lambda job: _job_lines(job.log, name), planned, chunksize=64)
+        logs = pool.map(lambda job: whole_job_lines(job.log, name), planned, chunksize=64)
         return [_with_facts(job, lines) for job, lines in zip(planned, logs, strict=True)]
 
 
@@ -190,7 +217,7 @@ def _with_facts(job: Job, lines: Sequence[Mapping[str, Any]]) -> Job:
         done=job.done or exit_code == 0,
         wall_s=max(line["wall_s"] for line in ends),
         cpu_s=round(sum(line["cpu_s"] for line in ends), 2),
-        peak_memory_mb=max(line["peak_memory_mb"] for line in ends),
+        peak_memory_mb=round(max(line["peak_memory_mb"] for line in ends)),
         gpu=next((line["gpu"] for line in ends if line["gpu"]), None),
         exit_code=exit_code,
         sha256=_digests_of(job, ends),
@@ -203,59 +230,49 @@ def _digests_of(job: Job, ends: Sequence[Mapping[str, Any]]) -> dict[str, str] |
     return {path: said[path] for path in job.outputs if path in said} or None
 
 
-def last_words(log: str) -> list[dict[str, Any]]:
-    """Return what the processes of a job said when they ended, in the last run of its log."""
-    ends = [line for line in _job_lines(log) if "exit_code" in line]
-    return [line for line in ends if line["run"] == ends[-1]["run"]]
-
-
-def _job_lines(log: str | None, run: str | None = None) -> list[dict[str, Any]]:
-    """Return the lines of a run, or of any, in the log of a job, without those that are damaged."""
-    found = []
-    for line in _edges(log).splitlines():
-        if line.startswith(PREFIX):
-            try:
-                facts = json.loads(line.removeprefix(PREFIX))
-            except json.JSONDecodeError:
-                continue
-            if run in (None, facts["run"]):
-                found.append(facts)
-    return found
-
-
-def _edges(log: str | None) -> str:
-    """Return the beginning and the end of a log; a training's may be long."""
-    if log is None:
-        return ""
-    try:
-        with open(log, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            text = file.read(_EDGE_BYTES)
-            if size > len(text):
-                file.seek(max(len(text), size - _EDGE_BYTES))
-                text += b"\n" + file.read()
-    except OSError:
-        return ""
-    return text.decode(errors="replace")
-
-
 def run_names(folder: Path = FOLDER) -> list[str]:
-    """Return the names of all runs, the earliest first."""
-    return sorted(path.stem for path in folder.glob("*.json"))
+    """Return the names of all runs, the earliest first; other files are passed over."""
+    return sorted(path.stem for path in folder.glob("*.json") if _is_name(path.stem))
+
+
+def _is_name(name: str) -> bool:
+    try:
+        datetime.strptime(_stamp_of(name), _STAMP)
+    except ValueError:
+        return False
+    return True
+
+
+def _stamp_of(name: str) -> str:
+    match = _NAME.fullmatch(name)
+    return match["stamp"] if match else ""
 
 
 def read_run(name: str, folder: Path = FOLDER) -> dict[str, Any]:
     """Return the record of a run.
 
     Raises:
-        CapsynthError: If it cannot be read.
+        CapsynthError: If it cannot be read, or is not what was written.
     """
     path = folder / f"{name}.json"
     try:
-        record: dict[str, Any] = read_json(path)
-    except (OSError, ValueError) as error:
-        raise CapsynthError(f"{path} cannot be read ({error}); delete it") from error
+        record: Any = read_json(path)
+        if not isinstance(record, dict) or record.get("outcome") not in OUTCOMES:
+            raise ValueError("it is no record of a run")
+        if not (isinstance(record.get("jobs"), dict) and isinstance(record.get("config"), dict)):
+            raise ValueError("it lacks its jobs or its configuration")
+        checksum = record.pop(CHECKSUM, None)  # earlier releases wrote none
+        if checksum not in (None, fingerprint(record)):
+            raise ValueError("it is not what was written")
+    except (OSError, ValueError, RecursionError) as error:
+        raise CapsynthError(
+            f"{path} is damaged ({error}); it is left out, and may be deleted"
+        ) from error
     return record
+
+
+def _write_run(name: str, record: Mapping[str, Any], folder: Path) -> None:
+    write_json(folder / f"{name}.json", {**record, CHECKSUM: fingerprint(record)})
 
 
 def read_jobs(name: str, folder: Path = FOLDER) -> list[Job]:
@@ -267,10 +284,32 @@ def read_jobs(name: str, folder: Path = FOLDER) -> list[Job]:
     path = folder / f"{name}.jobs.jsonl.gz"
     try:
         with gzip.open(path, "rt", encoding="utf-8") as file:
-            rows = [json.loads(line) for line in file]
-    except (OSError, EOFError, ValueError) as error:
-        raise CapsynthError(f"{path} cannot be read ({error}); delete it and its record") from error
-    return [Job(**{**row, "outputs": tuple(row["outputs"])}) for row in rows]
+            return [_job_of(json.loads(line)) for line in file]
+    except (OSError, EOFError, ValueError, RecursionError, zlib.error) as error:
+        raise CapsynthError(
+            f"{path} is damaged ({error}); it is left out, and may be deleted with {name}.json"
+        ) from error
+
+
+def _job_of(row: Any) -> Job:
+    """Return the job of a line of JSON.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if not isinstance(row, dict):
+        raise ValueError("a line is no JSON object")
+    row = {"log": None, **row}  # what is None is not written
+    for name, kind in _JOB.items():
+        if name in row and not fits(row[name], kind):
+            raise ValueError(f"the {name} of a job is {str(row[name])[:40]!r}")
+    needed = {"rule", "wildcards", "outputs"} - row.keys()
+    if needed or row.keys() - _JOB.keys():
+        raise ValueError(f"the keys of a job are {', '.join(sorted(row))[:200]}")
+    return Job(**{**row, "outputs": tuple(row["outputs"])})
+
+
+_JOB = get_type_hints(Job)
 
 
 def _write_jobs(name: str, jobs: Iterable[Job], folder: Path) -> None:

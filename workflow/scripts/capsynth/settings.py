@@ -1,6 +1,7 @@
 """Settings as they come from the command line: one JSON object, one frozen dataclass."""
 
 import json
+import types
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -44,3 +45,16 @@ def _value(hint: Any, value: Any) -> Any:
     of = get_args(hint)[0]
     is_class_of_fields = isinstance(of, type) and is_dataclass(of)
     return tuple(_build(of, one) if is_class_of_fields else one for one in value)
+
+
+def fits(value: Any, kind: Any) -> bool:
+    """Return whether a value of JSON is of a kind, one of those that the fields of a job have."""
+    if isinstance(kind, types.UnionType):
+        return any(fits(value, one) for one in get_args(kind))
+    if get_origin(kind) is tuple:
+        return isinstance(value, list) and all(isinstance(one, str) for one in value)
+    if get_origin(kind) is dict:
+        return isinstance(value, dict) and all(isinstance(one, str) for one in value.values())
+    if kind is float:
+        return type(value) in (int, float)
+    return type(value) is kind

@@ -17,8 +17,9 @@ from capsynth.errors import CapsynthError
 from capsynth.files import atomic_path, dump_json, read_json, read_json_lines
 from capsynth.fingerprints import file_digest, files_digest, fingerprint
 from capsynth.names import check_name
-from capsynth.provenance import RUNNING, Job, gather, read_jobs, read_run, run_names
+from capsynth.provenance import Job, read_run, run_names
 from capsynth.recipes import NEUTRAL
+from capsynth.run_history import read_history
 from capsynth.shards import ShardReader, ShardRecord, read_manifest, shard_name
 
 RESULTS = Path("results")
@@ -62,18 +63,19 @@ class Makers:
 
     Attributes:
         jobs: The runs and jobs that made a file, the latest last, by the file's path.
+        damaged: What is wrong with a record that is left out, by the run's name.
     """
 
     jobs: dict[str, list[tuple[str, Job]]] = field(default_factory=dict)
+    damaged: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls) -> "Makers":
-        """Read the records of all runs; of one that has not ended, what its jobs have logged."""
+        """Read the records of all runs that can be read."""
         makers = cls()
-        for run in run_names():
-            jobs = read_jobs(run)
-            if read_run(run)["outcome"] == RUNNING:
-                jobs = gather(run, jobs)
+        history = read_history()
+        makers.damaged = history.damaged
+        for run, jobs, _ in history.runs:
             for job in jobs:
                 if job.done:
                     for output in job.outputs:
@@ -167,6 +169,8 @@ class Trace:
         self.lines: list[str] = []
         self.images: list[FoundImage] = []
         self._makers = Makers.read()
+        for problem in self._makers.damaged.values():
+            self.say("record", problem)
 
     def say(self, label: str, text: str = "") -> None:
         """Add a line."""
@@ -244,7 +248,7 @@ class Trace:
 
     def _config(self, path: Path) -> dict[str, Any]:
         """Return the configuration that made a file, or else the latest there is."""
-        runs = run_names()
+        runs = [run for run in run_names() if run not in self._makers.damaged]
         run = self._makers.run_of(path) or (runs[-1] if runs else None)
         if run is None:
             raise CapsynthError(

@@ -2,22 +2,32 @@
 
 Jobs log the checksums of what they put in place, and records of runs keep them (``provenance``).
 A shard without a record is compared with its manifest.
+
+All of it may be asked while a run is under way. A file that is not as recorded is judged once
+more, by what its records and the log of its job say by then, until they have said the same before
+and after it was read.
 """
 
+import functools
+import itertools
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import shutil
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import groupby
 from pathlib import Path
 
 from capsynth.errors import CapsynthError
+from capsynth.files import atomic_path
 from capsynth.fingerprints import file_digest
-from capsynth.provenance import RUNNING, Job, gather, read_jobs, read_run, run_names
+from capsynth.job_lines import last_words
+from capsynth.provenance import Job
+from capsynth.run_history import read_history
 from capsynth.shards import shard_problem
 
-# In the order of their stages.
 SHARDS = ("*/real/*.tar", "*/images/*/*.tar", "eval_sets/*.tar")
+# A file that is made again as often while it is looked at is left to another time.
+LOOKS = 10
 
 
 @dataclass(frozen=True)
@@ -28,11 +38,13 @@ class Recorded:
         rule: The rule whose job wrote it last.
         run: The run of that job.
         sha256: What it wrote; None if the record has no checksum.
+        log: The log of that job, which the next job that writes the file writes anew.
     """
 
     rule: str
     run: str
     sha256: str | None
+    log: str | None
 
 
 @dataclass(frozen=True)
@@ -43,13 +55,11 @@ class Damage:
         path: The file.
         problem: What is wrong with it.
         made_by: Its rule and run; None if no record tells.
-        stage: A place in the order of stages: what a damaged file is made from has a lower one.
     """
 
     path: Path
     problem: str
     made_by: Recorded | None
-    stage: int
 
 
 @dataclass(frozen=True)
@@ -63,6 +73,7 @@ class Verification:
         missing: Recorded files that are not there; who deletes a file, does so on purpose.
         being_made: Files of jobs that a run has begun and not ended.
         damaged: Files that are not what they should be, by their path.
+        damaged_records: What is wrong with records of runs, which are left out.
     """
 
     checked: int
@@ -71,6 +82,7 @@ class Verification:
     missing: int
     being_made: int
     damaged: tuple[Damage, ...]
+    damaged_records: tuple[str, ...]
 
 
 @dataclass
@@ -80,106 +92,113 @@ class Records:
     Attributes:
         files: Of each file, by its path.
         being_made: Files of jobs that a run has begun and not ended.
-        rules: Rules with the start of their first job: one that reads what another one makes
-            starts later.
+        damaged: What is wrong with records that are left out.
+        unknown: The latest run of whose jobs nothing can be read; "" if there is none.
     """
 
     files: dict[Path, Recorded] = field(default_factory=dict)
     being_made: set[Path] = field(default_factory=set)
-    rules: dict[str, str] = field(default_factory=dict)
+    damaged: list[str] = field(default_factory=list)
+    unknown: str = ""
 
 
 def read_records() -> Records:
-    """Read the records of all runs.
-
-    Raises:
-        CapsynthError: If one cannot be read.
-    """
-    found = Records()
-    for run in run_names():
-        jobs = read_jobs(run)
-        if read_run(run)["outcome"] == RUNNING:
-            jobs = gather(run, jobs)
+    """Read the records of all runs, those that can be read."""
+    history = read_history()
+    found = Records(
+        damaged=list(history.damaged.values()), unknown=max(history.unknown, default="")
+    )
+    for run, jobs, is_running in history.runs:
+        if is_running:
             begun = [job for job in jobs if job.start is not None and not job.done]
             found.being_made |= {Path(output) for job in begun for output in job.outputs}
         for job in jobs:
             if job.done:
                 found.files |= _recorded(run, job)
-                if job.start is not None:
-                    found.rules[job.rule] = min(job.start, found.rules.get(job.rule, job.start))
     return found
 
 
 def _recorded(run: str, job: Job) -> dict[Path, Recorded]:
     digests = job.sha256 or {}
     return {
-        Path(output): Recorded(job.rule, run, digests.get(output))
+        Path(output): Recorded(job.rule, run, digests.get(output), job.log)
         for output in job.outputs
         if not Path(output).is_dir()
     }
 
 
 def verify(results: Path = Path("results")) -> Verification:
-    """Compare every file of results with the checksum that its job left.
-
-    Raises:
-        CapsynthError: If a record of a run cannot be read.
-    """
+    """Compare every file of results with the checksum that its job left."""
     records = read_records()
-    recorded, being_made = records.files, records.being_made
-    rules = sorted(records.rules, key=lambda rule: records.rules[rule])
     shards = {path for pattern in SHARDS for path in results.glob(pattern)}
-    unrecorded = sorted(path for path in shards if _digest_of(recorded, path) is None)
-    present = [path for path in sorted(recorded) if path.exists() and path not in being_made]
-    with_checksum = [path for path in present if recorded[path].sha256 is not None]
-    by_manifest = [path for path in unrecorded if path not in being_made]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = [
-            *pool.map(lambda path: _difference(path, recorded[path].sha256), with_checksum),
-            *pool.map(_problem_by_manifest, by_manifest),
-        ]
-    checked = [*with_checksum, *by_manifest]
-    manifests = {path.with_suffix(".jsonl") for path in by_manifest}
-    damaged = [
-        Damage(path, problem, recorded.get(path), _stage(recorded.get(path), path, rules))
-        for path, problem in zip(checked, found, strict=True)
-        if problem is not None
-    ]
-    return Verification(
-        checked=len(checked),
-        size_bytes=sum(path.stat().st_size for path in checked),
-        without_checksum=tuple(sorted({*present} - {*checked} - manifests)),
-        missing=sum(not path.exists() for path in recorded),
-        being_made=sum(path.exists() for path in being_made),
-        damaged=tuple(sorted(damaged, key=lambda damage: damage.path)),
-    )
+    wanted = {*records.files, *shards}
+    found: dict[Path, _Look] = {}
+    for _ in range(LOOKS):
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            look = functools.partial(_look, records=records)
+            found |= dict(zip(sorted(wanted), pool.map(look, sorted(wanted)), strict=True))
+        wanted = {path for path, look in found.items() if look.problem is not None}
+        before, records = records, read_records() if wanted else records
+        if all(_says_the_same(path, before, records) for path in wanted):
+            break
+    else:
+        found |= dict.fromkeys(wanted, _Look(is_being_made=True))
+    return _summary(found, records)
 
 
-def _stage(recorded: Recorded | None, path: Path, rules: Sequence[str]) -> int:
-    if recorded is not None and recorded.rule in rules:
-        return len(SHARDS) + rules.index(recorded.rule)
-    return next((i for i, pattern in enumerate(SHARDS) if path.match(pattern)), 0)
+@dataclass(frozen=True)
+class _Look:
+    """What was seen of a file.
 
-
-def stages(damaged: Iterable[Damage]) -> list[list[Damage]]:
-    """Return damaged files by stage, those first that others may be made from.
-
-    What is made anew stage by stage is no reason for Snakemake to make again what lies between two
-    damaged files: each time all that is older is whole, and has the bytes that it had.
+    Attributes:
+        problem: What is wrong with it; None if nothing is.
+        size_bytes: Its size, if it was compared.
+        is_missing: Whether it was not there.
+        is_being_made: Whether its job had not ended.
     """
-    ordered = sorted(damaged, key=lambda damage: damage.stage)
-    return [list(group) for _, group in groupby(ordered, key=lambda damage: damage.stage)]
+
+    problem: str | None = None
+    size_bytes: int | None = None
+    is_missing: bool = False
+    is_being_made: bool = False
 
 
-def _digest_of(recorded: Mapping[Path, Recorded], path: Path) -> str | None:
-    return recorded[path].sha256 if path in recorded else None
+def _says_the_same(path: Path, before: Records, now: Records) -> bool:
+    is_known = path not in now.being_made and before.files.get(path) == now.files.get(path)
+    return is_known and before.unknown == now.unknown
 
 
-def _difference(path: Path, sha256: str | None) -> str | None:
+def _look(path: Path, records: Records) -> _Look:
+    """Compare a file with what is known of it."""
+    if path in records.being_made:
+        return _Look(is_being_made=True)
+    recorded = records.files.get(path)
     try:
-        return None if file_digest(path) == sha256 else "is not what its job wrote"
+        size = path.stat().st_size
+        if recorded is not None and recorded.sha256 is not None:
+            digest = file_digest(path)
+            if digest == recorded.sha256 or digest == (said := _last_said(path, recorded.log)):
+                return _Look(size_bytes=size)
+            if said is not None or recorded.run > records.unknown:
+                return _Look("is not what its job wrote", size)
+        # Nothing is recorded, or maybe in a later record that cannot be read.
+        if not any(path.match(pattern) for pattern in SHARDS):
+            return _Look()
+        return _Look(_problem_by_manifest(path), size)
+    except FileNotFoundError:
+        return _Look(is_missing=True)
     except OSError as error:
-        return f"cannot be read ({error.strerror})"
+        return _Look(f"cannot be read ({error.strerror})", 0)
+
+
+def _last_said(path: Path, log: str | None) -> str | None:
+    """Return the checksum that the log of a file's job has: what is in it was written last.
+
+    The record of that run may be deleted or damaged, or not yet have it.
+    """
+    said = last_words(log) if log is not None else []
+    digests = {name: d for words in said for name, d in words.get("sha256", {}).items()}
+    return digests.get(str(path))
 
 
 def _problem_by_manifest(tar: Path) -> str | None:
@@ -188,15 +207,66 @@ def _problem_by_manifest(tar: Path) -> str | None:
     except CapsynthError as error:
         return str(error)
     except OSError as error:
+        if not tar.exists():
+            raise
         return f"cannot be read with its manifest ({error.strerror})"
 
 
-def set_aside(damaged: Iterable[Damage], folder: Path = Path("results/damaged")) -> list[Path]:
-    """Move damaged files into a folder, under their paths; return where they lie now."""
-    moved = []
-    for damage in damaged:
-        target = folder / os.path.relpath(damage.path, "results")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(damage.path, target)
-        moved.append(target)
-    return moved
+def _summary(found: Mapping[Path, _Look], records: Records) -> Verification:
+    checked = {path: look for path, look in found.items() if look.size_bytes is not None}
+    nothing = {path for path, look in found.items() if look == _Look()}
+    being_made = {path for path, look in found.items() if look.is_being_made} | records.being_made
+    return Verification(
+        checked=len(checked),
+        size_bytes=sum(look.size_bytes or 0 for look in checked.values()),
+        without_checksum=tuple(sorted(nothing - {path.with_suffix(".jsonl") for path in checked})),
+        missing=sum(look.is_missing for look in found.values()),
+        being_made=sum(path.exists() for path in being_made),
+        damaged=tuple(
+            Damage(path, look.problem, records.files.get(path))
+            for path, look in sorted(found.items())
+            if look.problem is not None
+        ),
+        damaged_records=tuple(records.damaged),
+    )
+
+
+def keep_aside(path: Path, folder: Path = Path("results/damaged")) -> Path | None:
+    """Keep a file under its path in a folder, where it stays when the file is made again.
+
+    It is not moved: as long as the folder's lock is another's, nothing of a run may be touched.
+
+    Returns:
+        Where it is kept: a link, or a copy if it lies on another file system; None if it cannot
+        be read.
+
+    Raises:
+        StorageFailed: If a copy cannot be written.
+    """
+    inner = [part for part in Path(os.path.relpath(path, "results")).parts if part != os.pardir]
+    for number in itertools.count():
+        target = folder.joinpath(*inner)
+        if number:
+            target = target.with_name(f"{target.name}.{number}")
+        if not os.path.lexists(target):
+            break
+        if _are_equal(path, target):
+            return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(path, target)
+    except OSError:  # another file system, or one without hard links
+        try:
+            file_digest(path)
+        except OSError:
+            return None
+        with atomic_path(target) as temporary:
+            shutil.copyfile(path, temporary)
+    return target
+
+
+def _are_equal(path: Path, other: Path) -> bool:
+    try:
+        return path.samefile(other) or file_digest(path) == file_digest(other)
+    except OSError:
+        return False

@@ -145,6 +145,8 @@ def verification_text(found: Verification) -> str:
         lines.append(
             f"Left out, for their jobs have not ended: {counted(found.being_made, 'file')}."
         )
+    for problem in found.damaged_records:
+        lines.append(f"Of the records of runs {problem}.")
     if found.missing:
         lines.append(f"Deleted since they were made: {counted(found.missing, 'file')}.")
     return "\n".join(lines)

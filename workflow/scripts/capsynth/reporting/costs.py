@@ -10,9 +10,9 @@ from typing import Any
 from capsynth.errors import CapsynthError
 from capsynth.files import read_json, read_json_lines
 from capsynth.integrity import check_size
+from capsynth.job_lines import last_words
 from capsynth.parquet import count_rows
 from capsynth.prompting import DROPPED
-from capsynth.provenance import last_words
 from capsynth.records import csv_text
 from capsynth.shards import REJECTED
 
