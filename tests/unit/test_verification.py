@@ -13,6 +13,7 @@ import verify_results
 from capsynth import provenance, verification
 from capsynth.errors import CapsynthError
 from capsynth.fingerprints import file_digest
+from capsynth.integrity import record_file
 from capsynth.job_log import PREFIX
 from capsynth.provenance import Job, Run
 from capsynth.verification import keep_aside, verify
@@ -142,6 +143,34 @@ def test_a_record_of_any_other_content_is_left_out(text: str, suffix: str) -> No
     assert damaged() == []
     begin("b")
     assert damaged() == []
+
+
+def test_a_file_is_what_its_own_record_says_whatever_is_left_of_runs() -> None:
+    run = run_of(a="a", b="b")
+    for name in "ab":
+        record_file(Path(f"results/{name}.csv"), "draw")
+    Path("results/b.csv").write_text("not b")
+    for path in RECORDS.glob(f"{run}*"):
+        path.unlink()
+        assert damaged() == ["results/b.csv"]
+    # Made again by a run that could keep no record of itself.
+    Path("results/b.csv").write_text("b again")
+    record_file(Path("results/b.csv"), "draw")
+    run_of(a="a")
+    assert damaged() == []
+
+
+def test_a_file_that_cannot_be_read_is_damaged(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: Path) -> str:
+        raise OSError(5, "Input/output error")
+
+    run_of(a="a", b="b")
+    record_file(Path("results/b.csv"), "draw")
+    monkeypatch.setattr(verification, "file_digest", fail)
+    found = verify()
+    assert [damage.problem for damage in found.damaged] == [
+        "cannot be read (Input/output error)"
+    ] * 2
 
 
 def test_files_that_are_no_records_are_passed_over() -> None:

@@ -1,7 +1,7 @@
 """Whether the files of results are still, bit for bit, what their jobs wrote.
 
-Jobs log the checksums of what they put in place, and records of runs keep them (``provenance``).
-A shard without a record is compared with its manifest.
+Jobs log the checksums of what they put in place, beside each file's own record (``integrity``), and
+records of runs keep them (``provenance``). A shard without a record is compared with its manifest.
 
 All of it may be asked while a run is under way. A file that is not as recorded is judged once
 more, by what its records and the log of its job say by then, until they have said the same before
@@ -20,6 +20,7 @@ from pathlib import Path
 from capsynth.errors import CapsynthError
 from capsynth.files import atomic_path
 from capsynth.fingerprints import file_digest
+from capsynth.integrity import RECORDS, Record, find_record
 from capsynth.job_lines import last_words
 from capsynth.provenance import Job
 from capsynth.run_history import read_history
@@ -132,6 +133,10 @@ def verify(results: Path = Path("results")) -> Verification:
     records = read_records()
     shards = {path for pattern in SHARDS for path in results.glob(pattern)}
     wanted = {*records.files, *shards}
+    if records.unknown or not records.files:
+        wanted |= {
+            results / path.relative_to(RECORDS) for path in RECORDS.rglob("*") if path.is_file()
+        }
     found: dict[Path, _Look] = {}
     for _ in range(LOOKS):
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -139,7 +144,10 @@ def verify(results: Path = Path("results")) -> Verification:
             found |= dict(zip(sorted(wanted), pool.map(look, sorted(wanted)), strict=True))
         wanted = {path for path, look in found.items() if look.problem is not None}
         before, records = records, read_records() if wanted else records
-        if all(_says_the_same(path, before, records) for path in wanted):
+        if all(
+            _says_the_same(path, before, records) and found[path].noted == find_record(path)
+            for path in wanted
+        ):
             break
     else:
         found |= dict.fromkeys(wanted, _Look(is_being_made=True))
@@ -155,12 +163,14 @@ class _Look:
         size_bytes: Its size, if it was compared.
         is_missing: Whether it was not there.
         is_being_made: Whether its job had not ended.
+        noted: Its own record.
     """
 
     problem: str | None = None
     size_bytes: int | None = None
     is_missing: bool = False
     is_being_made: bool = False
+    noted: Record | None = None
 
 
 def _says_the_same(path: Path, before: Records, now: Records) -> bool:
@@ -172,9 +182,12 @@ def _look(path: Path, records: Records) -> _Look:
     """Compare a file with what is known of it."""
     if path in records.being_made:
         return _Look(is_being_made=True)
-    recorded = records.files.get(path)
+    recorded, noted = records.files.get(path), find_record(path)
     try:
         size = path.stat().st_size
+        if noted is not None:  # of the last job that wrote it, whatever is known of that job's run
+            is_same = file_digest(path) == noted.sha256
+            return _Look(None if is_same else "is not what its job wrote", size, noted=noted)
         if recorded is not None and recorded.sha256 is not None:
             digest = file_digest(path)
             if digest == recorded.sha256 or digest == (said := _last_said(path, recorded.log)):
@@ -188,7 +201,7 @@ def _look(path: Path, records: Records) -> _Look:
     except FileNotFoundError:
         return _Look(is_missing=True)
     except OSError as error:
-        return _Look(f"cannot be read ({error.strerror})", 0)
+        return _Look(f"cannot be read ({error.strerror})", 0, noted=noted)
 
 
 def _last_said(path: Path, log: str | None) -> str | None:
