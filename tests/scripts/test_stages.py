@@ -349,6 +349,33 @@ def test_generation_that_was_stopped_ends_in_the_same_bytes(
         assert a.read_bytes() == b.read_bytes()
 
 
+def flip_a_bit_of(folder: Path, pattern: str) -> None:
+    """Flip a bit in the middle of the one file of a pattern."""
+    (path,) = folder.glob(pattern)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("kept", ["000001.tar", "000001.jsonl", "000001.sha256"])
+def test_a_finished_batch_of_images_that_rots_is_drawn_again(
+    tmp_path: Path, tiny_generator: Path, monkeypatch: pytest.MonkeyPatch, kept: str
+) -> None:
+    prompts = prompt(tmp_path / "p.jsonl")
+    whole = generate(tiny_generator, prompts, tmp_path / "whole")
+    kind = generation.DiffusersGenerator
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, "draw", stop_after(2, kind.draw))
+        with pytest.raises(Stopped):
+            generate(tiny_generator, prompts, tmp_path / "resumed")
+    flip_a_bit_of(tmp_path / "resumed", f".*.partial/*/{kept}")
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, "draw", stop_after(2, kind.draw))  # that one and the last
+        resumed = generate(tiny_generator, prompts, tmp_path / "resumed")
+    for a, b in zip(whole, resumed, strict=True):
+        assert a.read_bytes() == b.read_bytes()
+
+
 def test_batches_of_other_settings_are_not_used(
     tmp_path: Path, tiny_generator: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -381,6 +408,20 @@ def test_training_that_was_stopped_ends_in_the_same_bytes(
     ]
     assert losses[0] == losses[1]
     assert len(losses[0]) == 3
+
+
+def test_a_training_does_not_go_on_from_a_state_that_rots(
+    tmp_path: Path, real: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, resumed = tmp_path / "whole.safetensors", tmp_path / "resumed.safetensors"
+    train(real, whole)
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "save_state", stop_after(2, training.save_state))
+        with pytest.raises(Stopped):
+            train(real, resumed)
+    flip_a_bit_of(tmp_path, ".resumed.safetensors.partial/*/0*.safetensors")
+    train(real, resumed)
+    assert resumed.read_bytes() == whole.read_bytes()
 
 
 def test_training_seeds_differ_and_repeat(tmp_path: Path, real: Path) -> None:

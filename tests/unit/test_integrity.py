@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -270,23 +271,28 @@ def test_a_checkpoint_is_the_one_that_its_history_names() -> None:
 
 
 def test_drawn_images_that_rot_are_refused_and_those_of_a_user_are_not() -> None:
-    root, stamp = Path("results/toy/source"), Path("results/toy/source/car.json")
-    render_folders(root, stamp, "train", ["car"], 2, 1, 0.5)
-    check_drawn(root, stamp)
+    root = Path("results/eval_sets/source/val")
+    render_folders(root, root.with_name("val.json"), "val", ["car", "bat"], 2, 1, 0.5)
     image = root / "car" / "car_000001.png"
-    whole, then = image.read_bytes(), image.stat().st_mtime_ns
+    then = image.stat().st_mtime_ns
+
+    def pack(folder: Path) -> None:
+        index = Path("index.json")
+        write_index(index, {name: folder / name for name in ("bat", "car")}, "token")
+        check_drawn(folder, index)
+
+    pack(root)
     flip(image)
     os.utime(image, ns=(then, then))
     with pytest.raises(Damaged, match=f"an image in {root} is not what was drawn"):
-        check_drawn(root, stamp)
+        pack(root)
     # Written by hand, in whatever way: Snakemake sees that, and has all made anew.
     os.utime(image)
-    check_drawn(root, stamp)
+    pack(root)
     image.unlink()
-    check_drawn(root, stamp)
-    image.write_bytes(whole)
-    Path("mine/car").mkdir(parents=True)
-    check_drawn(Path("mine"), Path("mine/car.json"))
+    pack(root)
+    shutil.copytree(root, "mine")
+    pack(Path("mine"))
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "other"])

@@ -29,6 +29,11 @@ def folder(experiment: Any) -> Path:
     return Path(experiment.folder / "results" / "provenance")
 
 
+def contents(experiment: Any) -> dict[Path, bytes]:
+    """The records of runs and of files."""
+    return {p: p.read_bytes() for p in folder(experiment).rglob("*") if p.is_file()}
+
+
 def names(experiment: Any) -> list[str]:
     return provenance.run_names(folder(experiment))
 
@@ -78,10 +83,10 @@ def test_a_record_holds_nothing_of_this_machine_but_its_name(tiny_experiment: An
 
 
 def test_a_run_with_nothing_to_do_leaves_no_record_and_changes_none(experiment: Any) -> None:
-    before = {path: path.read_bytes() for path in folder(experiment).iterdir()}
+    before = contents(experiment)
     for words in ((), ("-n", "--forceall"), ("--touch",), ("--touch", "--forceall")):
         assert experiment.snakemake(*words).returncode == 0
-    assert {path: path.read_bytes() for path in folder(experiment).iterdir()} == before
+    assert contents(experiment) == before
 
 
 def test_records_are_no_reason_to_run(experiment: Any) -> None:

@@ -55,8 +55,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.folder is None:
         source = settings_from_json(SourceSettings, args.source)
     else:
-        for root in args.folder:
-            check_drawn(root, root.with_name(f"{root.name}.json"))
         source = EvalSource(
             tuple(args.folder),
             args.layout,
@@ -76,6 +74,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         corruption if args.corruptions and not on_disk else None,
         args.threads,
     )
+    if args.folder is not None and len(args.folder) == 1:
+        check_drawn(args.folder[0], args.index)
 
 
 if __name__ == "__main__":

@@ -50,8 +50,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.max_rejected,
     )
     if args.folder is not None:
-        check_drawn(args.folder.parent, args.folder.with_name(f"{args.folder.name}.json"))
         pack_class_shard(args.folder, *rest)
+        check_drawn(args.folder, args.index)
     elif args.source is None:
         parser.error("--rows needs --source")
     else:

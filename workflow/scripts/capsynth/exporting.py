@@ -221,7 +221,7 @@ def _write_tar(
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
         for record in records:
             with ShardReader(tars[record.key]) as reader:
-                image = reader.read_bytes(record)
+                image = reader.read_bytes(record, check=False)  # _check_image does
             _check_image(record, image)
             # WebDataset takes what follows the first dot for the kind of a member.
             name = record.key.replace(".", "_")

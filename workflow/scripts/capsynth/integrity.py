@@ -50,11 +50,8 @@ def record_path(path: Path) -> Path | None:
     Only results have records: not what is hidden, which no rule but its own reads, and nothing
     outside of ``results``.
     """
-    name = os.fspath(path)
-    if os.path.isabs(name) or ".." in path.parts:
-        name = os.path.relpath(name)
-    top, *inner = name.split(os.sep)
-    if top != RESULTS or not inner or inner[0] == PROVENANCE:
+    inner = _below_results(path)
+    if not inner or inner[0] == PROVENANCE:
         return None
     shown = inner[1:] if inner[0] == ARGUMENTS else inner
     if any(part.startswith(".") for part in shown):
@@ -62,9 +59,18 @@ def record_path(path: Path) -> Path | None:
     return RECORDS.joinpath(*inner)
 
 
+def _below_results(path: Path) -> list[str]:
+    """Return the parts of a path below the folder of results; none if it lies elsewhere."""
+    name = os.fspath(path)
+    if os.path.isabs(name) or ".." in path.parts:
+        name = os.path.relpath(name)
+    top, *inner = name.split(os.sep)
+    return inner if top == RESULTS else []
+
+
 def is_result(path: Path) -> bool:
     """Return whether a path lies below the folder of results."""
-    return record_path(path) is not None
+    return bool(_below_results(path))
 
 
 def find_record(path: Path) -> Record | None:
@@ -190,7 +196,8 @@ def unreadable(path: Path, error: BaseException) -> CapsynthError:
     if problem := storage_problem(error):
         return CapsynthError(f"{path}: {problem}")
     reason = " ".join(str(error).split()) or type(error).__name__
+    remedy = "delete it and run the same command again, which makes it anew"
     return Damaged(
         f"{path} cannot be understood ({reason[:200]}): damaged, cut or another kind of file; "
-        "delete it and run the same command again, which makes it anew"
+        f"{remedy if is_result(path) else 'mend it, or put a whole one in its place'}"
     )
