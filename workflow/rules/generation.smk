@@ -7,7 +7,6 @@ rule generate_images:
         **code("generate_images"),
         prompts="results/{dataset}/prompts/{variant}/{shard}.jsonl",
         locks=generator_locks,
-        loras=lora_inputs,
     output:
         tar="results/{dataset}/images/{variant}/{shard}.tar",
         manifest="results/{dataset}/images/{variant}/{shard}.jsonl",
@@ -29,7 +28,7 @@ rule generate_images:
     shell:
         f"{RUN}/generate_images.py"
         " --settings {params.settings:q}"
-        " --model-mark {params.mark:q} --model-lock {input.locks:q} --code {input.code:q}"
+        " --model-mark {params.mark:q} --model-lock {input.locks:q} --weights results/.weights --code {input.code:q}"
         " --extension {params.extension} --threads {threads}"
         " --prompts {input.prompts:q} --tar {output.tar:q} --manifest {output.manifest:q}"
         " 2> {log:q}"

@@ -1,5 +1,4 @@
 # Synthetic images: what their rule is told.
-from capsynth.generators import lora_file
 
 
 def variant_generator(wildcards):
@@ -7,13 +6,6 @@ def variant_generator(wildcards):
     variant = config["variants"][wildcards.variant]
     generator = with_local_path(config["generators"][variant["generator"]])
     return {name: variant.get(name, value) for name, value in generator.items()}
-
-
-def lora_inputs(wildcards):
-    """The files of LoRA weights of a variant's generator, as far as they are local."""
-    generator = config["generators"][config["variants"][wildcards.variant]["generator"]]
-    loras = [lora for lora in generator["lora"] if is_local(lora["path"])]
-    return [lora_file(model_path(lora["path"]), lora["weight_name"]) for lora in loras]
 
 
 def generator_settings(wildcards):

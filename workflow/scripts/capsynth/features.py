@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from capsynth.errors import CapsynthError
 from capsynth.extractors import ExtractorSettings, load_extractor
 from capsynth.files import dump_json
 from capsynth.fingerprints import fingerprint
+from capsynth.models import without_places
 from capsynth.parquet import write_parquet
 from capsynth.progress import Progress
 from capsynth.shards import ShardReader, ShardRecord, read_manifest, usable
@@ -104,7 +105,9 @@ def extract_features(
         raise CapsynthError(
             f"{tar}: features are not finite in {settings.dtype}; set dtype: float32"
         )
-    write_features(output, records, values, agreement, fingerprint(asdict(settings), model_mark))
+    write_features(
+        output, records, values, agreement, fingerprint(without_places(settings), model_mark)
+    )
 
 
 def write_features(

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from capsynth.errors import CapsynthError
 from capsynth.files import read_json_lines, require_room
 from capsynth.fingerprints import file_digest, fingerprint
 from capsynth.generators import OFF, DiffusersGenerator, GeneratorSettings, is_blank, lora_digests
+from capsynth.models import without_places
 from capsynth.progress import Progress
 from capsynth.resuming import PartialWork, batches
 from capsynth.seeding import derive_seed
@@ -144,7 +145,9 @@ def generate_shard(
     """
     rows = read_json_lines(prompts)
     prompt_mark = sorted({row["fingerprint"] for row in rows})
-    mark = fingerprint(asdict(settings), extension, model_mark, prompt_mark, lora_digests(settings))
+    mark = fingerprint(
+        without_places(settings), extension, model_mark, prompt_mark, lora_digests(settings)
+    )
     wanted = [row for row in rows if row["prompt"] is not None]
     work = PartialWork([tar, manifest], fingerprint(mark, file_digest(prompts), code_mark))
     if not work.is_finished():
