@@ -21,6 +21,8 @@ rule generate_images:
         mem_mb=grows(generator_mb),
         runtime=grows(240),
         gpu=1,
+        # Text, and no param, as in pack_real: it changes no image.
+        max_rejected=generator_max_rejected,
     params:
         settings=generator_settings,
         mark=generator_mark,
@@ -30,5 +32,6 @@ rule generate_images:
         " --settings {params.settings:q}"
         " --model-mark {params.mark:q} --model-lock {input.locks:q} --weights results/.weights --code {input.code:q}"
         " --extension {params.extension} --threads {threads}"
+        " --max-rejected {resources.max_rejected:q}"
         " --prompts {input.prompts:q} --tar {output.tar:q} --manifest {output.manifest:q}"
         " 2> {log:q}"

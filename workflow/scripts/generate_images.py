@@ -23,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--code", type=Path, help="digests of the code: other code resumes nothing")
     parser.add_argument("--prompts", type=Path, required=True)
     parser.add_argument("--extension", choices=["png", "jpg"], required=True)
+    parser.add_argument("--max-rejected", type=float, default=1.0, help="share of the images")
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--tar", type=Path, required=True)
     parser.add_argument("--manifest", type=Path, required=True)
@@ -31,7 +32,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings, mark = take_models(settings, args.model_mark, args.model_lock, args.weights)
     cli.set_threads(args.threads)
     generate_shard(
-        settings, args.prompts, args.extension, args.tar, args.manifest, mark, code_mark(args.code)
+        settings,
+        args.prompts,
+        args.extension,
+        args.tar,
+        args.manifest,
+        mark,
+        code_mark(args.code),
+        args.max_rejected,
     )
 
 

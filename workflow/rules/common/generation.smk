@@ -5,7 +5,14 @@ def variant_generator(wildcards):
     """The generator of a variant with the variant's own settings put over it."""
     variant = config["variants"][wildcards.variant]
     generator = with_local_path(config["generators"][variant["generator"]])
-    return {name: variant.get(name, value) for name, value in generator.items()}
+    bound = "max_rejected"  # what may be set aside is no part of what is drawn
+    return {name: variant.get(name, value) for name, value in generator.items() if name != bound}
+
+
+def generator_max_rejected(wildcards):
+    """The share of a shard's images that may be set aside."""
+    variant = config["variants"][wildcards.variant]
+    return str(config["generators"][variant["generator"]]["max_rejected"])
 
 
 def generator_settings(wildcards):

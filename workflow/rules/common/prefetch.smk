@@ -65,9 +65,11 @@ def with_local_path(entry):
     Local weights are told by what they are (``local_mark``): a folder that was moved is the same.
     """
     loras = [
-        {**lora, "path": LOCAL, "weight_name": None}
-        if is_local(lora["path"])
-        else {**lora, "path": model_path(lora["path"], lora.get("revision"))}
+        (
+            {**lora, "path": LOCAL, "weight_name": None}
+            if is_local(lora["path"])
+            else {**lora, "path": model_path(lora["path"], lora.get("revision"))}
+        )
         for lora in entry.get("lora") or []
     ]
     hub_path = model_path(entry["model"], entry.get("revision"))

@@ -63,5 +63,13 @@ def end_recovery(succeeded):
     if succeeded:
         files = {str(path) for job in workflow.dag.jobs for path in job.output}
         source = f"{DATASET}/source"
-        own = [".arguments", ".code", ".weights", ".weights/digests", "provenance", source, f"{source}/.cache"]
+        own = [
+            ".arguments",
+            ".code",
+            ".weights",
+            ".weights/digests",
+            "provenance",
+            source,
+            f"{source}/.cache",
+        ]
         clear_leftovers(map(Path, files), [Path("results") / name for name in own])

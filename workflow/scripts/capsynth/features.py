@@ -95,16 +95,17 @@ def extract_features(
             batch = records[start : start + settings.batch_size]
             place = slice(start, start + len(batch))
             values[place] = extractor.features([reader.read_image(record) for record in batch])
+            if not np.isfinite(values[place]).all():
+                raise CapsynthError(
+                    f"{tar}: features are not finite in {settings.dtype}; set dtype: float32, or "
+                    "look at the weights, which may hold NaN"
+                )
             if settings.prompt_agreement:
                 # Images without a prompt take their place in the batch, and keep NaN.
                 texts = extractor.text_features([record.prompt or "" for record in batch])
                 there = np.array([record.prompt is not None for record in batch])
                 agreement[place] = np.where(there, cosines(values[place], texts), np.nan)
             progress.advance(len(batch))
-    if not np.isfinite(values).all():
-        raise CapsynthError(
-            f"{tar}: features are not finite in {settings.dtype}; set dtype: float32"
-        )
     write_features(
         output, records, values, agreement, fingerprint(without_places(settings), model_mark)
     )
