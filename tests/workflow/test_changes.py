@@ -458,10 +458,22 @@ def test_the_context_bias_reruns_what_is_drawn_and_all_that_follows(experiment: 
 
 
 def test_the_models_weights_are_part_of_what_depends_on_them(experiment: Any) -> None:
-    sums = experiment.folder / "models/tiny-generator/SHA256SUMS"
-    sums.write_text("other weights\n")
+    (weights,) = (experiment.folder / "models/tiny-generator/unet").glob("*.safetensors")
+    times = weights.stat()
+    weights.write_bytes(weights.read_bytes()[:-4] + bytes(4))
+    os.utime(weights, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert without_report(experiment.owed()) == {
         f"generate_images({variant}, {shard})"
         for variant in ("class-name", "caption")
         for shard in SHARDS
     } | runs("class-name", "real+caption")
+
+
+def test_models_that_were_moved_rerun_nothing(experiment: Any) -> None:
+    (experiment.folder / "models").rename(experiment.folder / "elsewhere")
+    config = copy.deepcopy(experiment.config)
+    for section in ("captioners", "generators", "feature_extractors"):
+        for entry in config[section].values():
+            entry["model"] = entry["model"].replace("models/", "elsewhere/")
+    experiment.write_config(config)
+    assert experiment.owed() == set()

@@ -29,7 +29,7 @@ rule caption_images:
     shell:
         f"{RUN}/caption_images.py"
         " --settings {params.settings:q}"
-        " --model-mark {params.mark:q} --model-lock {input.locks:q} --code {input.code:q}"
+        " --model-mark {params.mark:q} --model-lock {input.locks:q} --weights results/.weights --code {input.code:q}"
         " --threads {threads}"
         " --tar {input.tar:q} --manifest {input.manifest:q}"
         " --output {output.captions:q} 2> {log:q}"
@@ -63,7 +63,7 @@ rule rewrite_captions:
     shell:
         f"{RUN}/rewrite_captions.py"
         " --settings {params.settings:q}"
-        " --model-mark {params.mark:q} --model-lock {input.locks:q} --code {input.code:q}"
+        " --model-mark {params.mark:q} --model-lock {input.locks:q} --weights results/.weights --code {input.code:q}"
         " --threads {threads}"
         " {params.about}"
         " --captions {input.captions:q} --output {output.captions:q} 2> {log:q}"

@@ -30,7 +30,7 @@ rule extract_features:
     shell:
         f"{RUN}/extract_features.py"
         " --settings {params.settings:q}"
-        " --model-mark {params.mark:q} --model-lock {input.locks:q}"
+        " --model-mark {params.mark:q} --model-lock {input.locks:q} --weights results/.weights"
         " --threads {threads}"
         " --tar {input.tar:q} --manifest {input.manifest:q}"
         " --output {output.features:q} 2> {log:q}"

@@ -7,7 +7,6 @@ rule generate_images:
         **code("generate_images"),
         prompts="results/{dataset}/prompts/{variant}/{shard}.jsonl",
         locks=generator_locks,
-        loras=lora_inputs,
     output:
         tar="results/{dataset}/images/{variant}/{shard}.tar",
         manifest="results/{dataset}/images/{variant}/{shard}.jsonl",
@@ -22,6 +21,8 @@ rule generate_images:
         mem_mb=grows(generator_mb),
         runtime=grows(240),
         gpu=1,
+        # Text, and no param, as in pack_real: it changes no image.
+        max_rejected=generator_max_rejected,
     params:
         settings=generator_settings,
         mark=generator_mark,
@@ -29,7 +30,8 @@ rule generate_images:
     shell:
         f"{RUN}/generate_images.py"
         " --settings {params.settings:q}"
-        " --model-mark {params.mark:q} --model-lock {input.locks:q} --code {input.code:q}"
+        " --model-mark {params.mark:q} --model-lock {input.locks:q} --weights results/.weights --code {input.code:q}"
         " --extension {params.extension} --threads {threads}"
+        " --max-rejected {resources.max_rejected:q}"
         " --prompts {input.prompts:q} --tar {output.tar:q} --manifest {output.manifest:q}"
         " 2> {log:q}"

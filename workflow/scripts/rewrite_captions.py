@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from capsynth import cli
-from capsynth.models import require_model
+from capsynth.models import take_models
 from capsynth.resuming import code_mark
 from capsynth.rewriting import RewriterSettings, rewrite_shard
 from capsynth.settings import settings_from_json
@@ -18,6 +18,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--settings", required=True, help="JSON of rewriting.RewriterSettings")
     parser.add_argument("--model-mark", required=True, help="name of local weights, or none")
     parser.add_argument("--model-lock", type=Path, nargs="*", default=[], help="hub models' stamps")
+    parser.add_argument("--weights", type=Path, help="folder that says where local weights lie")
     parser.add_argument("--code", type=Path, help="digests of the code: other code resumes nothing")
     parser.add_argument("--class-name", required=True)
     parser.add_argument("--captions", type=Path, required=True, help="of captions.CaptionRecord")
@@ -25,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args(argv)
     settings = settings_from_json(RewriterSettings, args.settings)
-    mark = require_model(settings.model, args.model_mark, args.model_lock)
+    settings, mark = take_models(settings, args.model_mark, args.model_lock, args.weights)
     cli.set_threads(args.threads)
     rewrite_shard(settings, args.class_name, args.captions, args.output, mark, code_mark(args.code))
 

@@ -17,7 +17,7 @@ def model_source(role, entry):
     return {
         "role": role,
         "name": Path(path).resolve().name if is_folder else name,
-        "mark": model_mark(path) if is_folder else None,
+        "mark": weights_of(path) if is_folder else None,
         "path": path,
         "settings": {key: value for key, value in entry.items() if key not in unsaid},
     }

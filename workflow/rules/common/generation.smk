@@ -1,19 +1,18 @@
 # Synthetic images: what their rule is told.
-from capsynth.generators import lora_file
 
 
 def variant_generator(wildcards):
     """The generator of a variant with the variant's own settings put over it."""
     variant = config["variants"][wildcards.variant]
     generator = with_local_path(config["generators"][variant["generator"]])
-    return {name: variant.get(name, value) for name, value in generator.items()}
+    bound = "max_rejected"  # what may be set aside is no part of what is drawn
+    return {name: variant.get(name, value) for name, value in generator.items() if name != bound}
 
 
-def lora_inputs(wildcards):
-    """The files of LoRA weights of a variant's generator, as far as they are local."""
-    generator = config["generators"][config["variants"][wildcards.variant]["generator"]]
-    loras = [lora for lora in generator["lora"] if is_local(lora["path"])]
-    return [lora_file(model_path(lora["path"]), lora["weight_name"]) for lora in loras]
+def generator_max_rejected(wildcards):
+    """The share of a shard's images that may be set aside."""
+    variant = config["variants"][wildcards.variant]
+    return str(config["generators"][variant["generator"]]["max_rejected"])
 
 
 def generator_settings(wildcards):

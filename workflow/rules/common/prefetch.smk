@@ -3,12 +3,14 @@ import functools
 from dataclasses import asdict, replace
 
 from capsynth.fetching import hub
-from capsynth.fingerprints import fingerprint
-from capsynth.models import model_mark
+from capsynth.generators import lora_file
+from capsynth.models import LOCAL, lora_role, model_mark, near_places, note_weights
 from capsynth.offline import COMMAND_VARIABLE, go_offline
 
 DOWNLOADS = config["download_folder"]
 LOCK = f"{DOWNLOADS}/lock.json"
+# What local weights are and where they lie, for the jobs that read them.
+WEIGHTS = Path("results/.weights")
 # Sections whose entries name a model; a section that a configuration lacks has none.
 MODEL_SECTIONS = ("captioners", "rewriters", "generators", "feature_extractors")
 
@@ -53,12 +55,20 @@ def model_path(model, revision=None):
 
 
 def with_local_path(entry):
-    """A captioner, rewriter or generator whose model and LoRA weights are paths, seen from here."""
+    """A captioner, rewriter or generator as its jobs are told: where a hub model lies, seen from here.
+
+    Local weights are told by what they are (``local_mark``): a folder that was moved is the same.
+    """
     loras = [
-        {**lora, "path": model_path(lora["path"], lora.get("revision"))}
+        (
+            {**lora, "path": LOCAL, "weight_name": None}
+            if is_local(lora["path"])
+            else {**lora, "path": model_path(lora["path"], lora.get("revision"))}
+        )
         for lora in entry.get("lora") or []
     ]
-    path = model_path(entry["model"], entry.get("revision"))
+    hub_path = model_path(entry["model"], entry.get("revision"))
+    path = LOCAL if is_local(entry["model"]) else hub_path
     return {**entry, "model": path, **({"lora": loras} if "lora" in entry else {})}
 
 
@@ -87,9 +97,27 @@ def model_locks(entry):
 
 def local_mark(entry):
     """The name of the weights of an entry that are no hub models, ``none`` if there are none."""
-    names = [entry["model"], *(lora["path"] for lora in entry.get("lora") or [])]
-    marks = [model_mark(model_path(name)) for name in names if is_local(name)]
-    return marks[0] if len(marks) == 1 else fingerprint(marks) if marks else "none"
+    loras = [(lora["path"], lora.get("weight_name")) for lora in entry.get("lora") or []]
+    return noted_weights(entry["model"], tuple(loras))
+
+
+@functools.cache
+def noted_weights(model, loras):
+    """The name of local weights; what they are and where they lie is noted for their jobs."""
+    try:
+        places = {"model": Path(model_path(model))} if is_local(model) else {}
+        for number, (path, weight_name) in enumerate(loras):
+            if is_local(path):
+                places[lora_role(number)] = lora_file(model_path(path), weight_name)
+        return note_weights(places, WEIGHTS)
+    except (CapsynthError, OSError) as error:
+        raise WorkflowError(str(error)) from None
+
+
+@functools.cache
+def weights_of(path):
+    """The name of the content of a folder or file of weights."""
+    return model_mark(path, WEIGHTS / "digests")
 
 
 def used_models():

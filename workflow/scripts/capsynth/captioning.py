@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from capsynth.captions import CaptionPolicy, CaptionRecord, assess, count_status
 from capsynth.decoding import Utterance
 from capsynth.files import read_json_lines, write_json_lines
 from capsynth.fingerprints import file_digest, fingerprint
+from capsynth.models import without_places
 from capsynth.progress import Progress
 from capsynth.resuming import PartialWork
 from capsynth.seeding import derive_seed
@@ -43,7 +43,7 @@ def caption_shard(
     """
     records = usable(read_manifest(manifest))
     orders = [(record, number) for record in records for number in range(settings.num_captions)]
-    mark = fingerprint(asdict(settings), model_mark)
+    mark = fingerprint(without_places(settings), model_mark)
     work = PartialWork([output], fingerprint(mark, file_digest(manifest), code_mark))
     captioner: Captioner | None = None
 

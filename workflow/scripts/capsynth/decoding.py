@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from capsynth.devices import device
+from capsynth.digests import require_as_taken
 from capsynth.errors import CapsynthError
 from capsynth.models import unread_weights
 from capsynth.weights import from_pretrained
@@ -219,6 +220,7 @@ def load_model(
         )
     except OSError as error:
         raise unread_weights(model, error) from error
+    require_as_taken()
     return loaded.to(device()).eval()
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 from capsynth.decoding import UNUSED, filled_up, load_model, require_safetensors
 from capsynth.devices import device
+from capsynth.digests import require_as_taken
 from capsynth.errors import CapsynthError
 from capsynth.files import read_json
 from capsynth.names import check_name
@@ -211,6 +212,7 @@ class Timm(Extractor):
         require_safetensors(folder)
         with loading_checked(folder, Path(folder)):
             model = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=0)
+        require_as_taken()
         self.model = model.to(device(), getattr(torch, self.settings.dtype)).eval()
         config = timm.data.resolve_model_data_config(model)
         self.transform = timm.data.create_transform(**config, is_training=False)

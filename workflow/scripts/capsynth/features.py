@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from capsynth.extractors import ExtractorSettings, load_extractor
 from capsynth.files import dump_json
 from capsynth.fingerprints import fingerprint
 from capsynth.integrity import Damaged
+from capsynth.models import without_places
 from capsynth.parquet import read_parquet, write_parquet
 from capsynth.progress import Progress
 from capsynth.shards import ShardReader, ShardRecord, read_manifest, usable
@@ -94,17 +95,20 @@ def extract_features(
             batch = records[start : start + settings.batch_size]
             place = slice(start, start + len(batch))
             values[place] = extractor.features([reader.read_image(record) for record in batch])
+            if not np.isfinite(values[place]).all():
+                raise CapsynthError(
+                    f"{tar}: features are not finite in {settings.dtype}; set dtype: float32, or "
+                    "look at the weights, which may hold NaN"
+                )
             if settings.prompt_agreement:
                 # Images without a prompt take their place in the batch, and keep NaN.
                 texts = extractor.text_features([record.prompt or "" for record in batch])
                 there = np.array([record.prompt is not None for record in batch])
                 agreement[place] = np.where(there, cosines(values[place], texts), np.nan)
             progress.advance(len(batch))
-    if not np.isfinite(values).all():
-        raise CapsynthError(
-            f"{tar}: features are not finite in {settings.dtype}; set dtype: float32"
-        )
-    write_features(output, records, values, agreement, fingerprint(asdict(settings), model_mark))
+    write_features(
+        output, records, values, agreement, fingerprint(without_places(settings), model_mark)
+    )
 
 
 def write_features(

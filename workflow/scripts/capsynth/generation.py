@@ -1,8 +1,10 @@
 """Drawing images from prompts: the stage between prompts and synthetic shards."""
 
 import logging
+import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from capsynth.errors import CapsynthError
 from capsynth.files import read_json_lines, require_room
 from capsynth.fingerprints import file_digest, fingerprint
 from capsynth.generators import OFF, DiffusersGenerator, GeneratorSettings, is_blank, lora_digests
+from capsynth.models import without_places
 from capsynth.progress import Progress
 from capsynth.resuming import PartialWork, batches
 from capsynth.seeding import derive_seed
@@ -30,6 +33,9 @@ log = logging.getLogger(__name__)
 
 # Of photographs, about.
 BYTES_PER_PIXEL = {"png": 2.0, "jpg": 0.5}
+
+# Reasons that a message about too many of them gives; the manifest has all.
+FEW = 3
 
 # A prompt record, as it was read.
 Row = dict[str, Any]
@@ -61,6 +67,68 @@ class Drawn:
         causes = [f"{self.blank} blank"] if self.blank else []
         causes += [f"{self.flagged} flagged by the safety checker"] if self.flagged else []
         return f"none of {self.attempts} drawn is usable: {', '.join(causes)}"
+
+
+class RejectionBound:
+    """How many images of a shard may be set aside, and how many were.
+
+    A model that draws nothing but blank images does so of every prompt: it is stopped at the first
+    batch. What is set aside for other reasons, or now and then, is counted.
+    """
+
+    def __init__(self, name: str, settings: GeneratorSettings, count: int, share: float) -> None:
+        """Begin to count.
+
+        Args:
+            name: Name of the shard.
+            settings: The generator.
+            count: Images that are to be drawn.
+            share: Share of them that may be set aside.
+        """
+        self._name, self._settings = name, settings
+        self._allowed = math.floor(round(share * count, 6))
+        self._count = count
+        self._drawn = self._usable = 0
+        self._reasons: Counter[str] = Counter()
+
+    def add(self, outcomes: Sequence[tuple[str | None, int]]) -> None:
+        """Count a batch: of each image why it was set aside, None if it was not, and its blanks.
+
+        Raises:
+            CapsynthError: If all images of the batch are blank, or more than allowed were set
+                aside by now.
+        """
+        rejected = [(reason, blank) for reason, blank in outcomes if reason is not None]
+        self._drawn += len(outcomes)
+        self._usable += len(outcomes) - len(rejected)
+        self._reasons.update(reason for reason, _ in rejected)
+        all_blank = len(rejected) == len(outcomes) > 0 and all(blank for _, blank in rejected)
+        # One image alone may be unlucky where others were not.
+        if all_blank and (len(outcomes) > 1 or not self._usable):
+            raise CapsynthError(
+                f"{self._name}: all {len(outcomes)} images of a batch are blank, of one colour or "
+                f"not finite, however often they are redrawn; {self._usable} of {self._drawn} "
+                f"images can be used so far. {self._remedy()}"
+            )
+        if self._drawn - self._usable > self._allowed:
+            few = "; ".join(f"{n} x {text}" for text, n in self._reasons.most_common(FEW))
+            raise CapsynthError(
+                f"{self._name}: {self._drawn - self._usable} of the {self._drawn} images drawn so "
+                f"far cannot be used, and max_rejected of the generator allows {self._allowed} of "
+                f"{self._count}: {few}. {self._remedy()}; or raise max_rejected, so that the "
+                "class has fewer images"
+            )
+
+    def _remedy(self) -> str:
+        if self._settings.dtype != "float32":
+            return (
+                f"In {self._settings.dtype} numbers may overflow, most of all in the decoder: set "
+                "dtype: bfloat16 or float32"
+            )
+        return (
+            "Look at the weights, which may hold NaN, and at scheduler, num_inference_steps and "
+            "guidance_scale"
+        )
 
 
 def attempt_seed(seed: int, attempt: int) -> int:
@@ -125,6 +193,7 @@ def generate_shard(
     manifest: Path,
     model_mark: str,
     code_mark: str | None = None,
+    max_rejected: float = 1.0,
 ) -> None:
     """Draw the images of one prompt file, resuming where an earlier start ended.
 
@@ -137,25 +206,27 @@ def generate_shard(
         manifest: Its manifest: one row a prompt, those without an image included.
         model_mark: Name of the model's weights, part of the fingerprint.
         code_mark: Name of the code; what other code has begun is not resumed.
+        max_rejected: Share of the images that may be set aside.
 
     Raises:
-        CapsynthError: If the model cannot do what the settings ask, or a prompt is too long for it
-            and ``overlong_prompts`` is ``error``.
+        CapsynthError: If the model cannot do what the settings ask, a prompt is too long for it
+            and ``overlong_prompts`` is ``error``, or too few images can be used.
     """
     rows = read_json_lines(prompts)
     prompt_mark = sorted({row["fingerprint"] for row in rows})
-    mark = fingerprint(asdict(settings), extension, model_mark, prompt_mark, lora_digests(settings))
+    mark = fingerprint(
+        without_places(settings), extension, model_mark, prompt_mark, lora_digests(settings)
+    )
     wanted = [row for row in rows if row["prompt"] is not None]
     work = PartialWork([tar, manifest], fingerprint(mark, file_digest(prompts), code_mark))
     if not work.is_finished():
-        # The batches, and the shard that they become.
-        pixels = settings.height * settings.width * len(wanted)
+        pixels = settings.height * settings.width * len(wanted)  # in batches, and in the shard
         require_room(tar, 2 * pixels * BYTES_PER_PIXEL[extension])
     generator: DiffusersGenerator | None = None
     over: dict[str, int] = {}
-
-    def prepare(batch: Sequence[Row]) -> None:
-        """Noise and embeddings are made with the images: there is nothing to read."""
+    bound = RejectionBound(tar.stem, settings, len(wanted), max_rejected)
+    for number in work.numbers(".jsonl"):
+        bound.add(_outcomes(read_manifest(work.path(number, ".jsonl"))))
 
     def draw(batch: Sequence[Row], nothing: None) -> list[Drawn]:
         nonlocal generator, over
@@ -163,9 +234,11 @@ def generate_shard(
         if generator is None:
             generator = DiffusersGenerator(settings)
             over = _tokens_over(generator, wanted)
-        return draw_batch(
+        drawn = draw_batch(
             generator, [row["prompt"] for row in batch], [row["seed"] for row in batch]
         )
+        bound.add([(one.reason, one.blank) for one in drawn])
+        return drawn
 
     def write(number: int, batch: Sequence[Row], drawn: Sequence[Drawn]) -> None:
         # The manifest of a batch is written after its tar.
@@ -177,7 +250,7 @@ def generate_shard(
             settings.batch_size,
             ".jsonl",
             progress,
-            prepare=prepare,
+            prepare=_nothing_to_read,
             make=draw,
             write=write,
         )
@@ -188,7 +261,20 @@ def generate_shard(
         write_shard(tar, manifest, _joined(rows, parts, mark))
 
     work.publish(join)
-    _log_totals(tar.stem, read_manifest(manifest))
+    records = read_manifest(manifest)
+    _log_totals(tar.stem, records)
+    # Of several copies each has seen its own batches only.
+    whole = RejectionBound(tar.stem, settings, len(wanted), max_rejected)
+    whole.add(_outcomes(records))
+
+
+def _nothing_to_read(batch: Sequence[Row]) -> None:
+    """Prepare a batch: noise and embeddings are made with the images."""
+
+
+def _outcomes(records: Sequence[ShardRecord]) -> list[tuple[str | None, int]]:
+    """Return what ``RejectionBound`` counts, of the images that were drawn."""
+    return [(r.reason, r.blank or 0) for r in records if r.attempts is not None]
 
 
 def _part(work: PartialWork, number: int) -> tuple[Path, Path]:

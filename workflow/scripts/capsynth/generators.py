@@ -16,6 +16,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from capsynth.devices import device
+from capsynth.digests import require_as_taken
 from capsynth.errors import CapsynthError
 from capsynth.fingerprints import file_digest
 from capsynth.models import unread_weights
@@ -401,6 +402,7 @@ class DiffusersGenerator:
             )
         if self._loras:
             self._add_loras()
+        require_as_taken()
         self._pipeline.to(device())
         self._pipeline.set_progress_bar_config(disable=True)
         self._save_memory()

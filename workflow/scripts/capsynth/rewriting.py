@@ -27,6 +27,7 @@ from capsynth.devices import device
 from capsynth.errors import CapsynthError
 from capsynth.files import read_json_lines, write_json_lines
 from capsynth.fingerprints import file_digest, fingerprint
+from capsynth.models import without_places
 from capsynth.progress import Progress
 from capsynth.resuming import PartialWork
 from capsynth.seeding import derive_seed
@@ -149,7 +150,7 @@ def rewrite_shard(
     records = _read_captions(captions)
     orders = [(record, copy) for record in records for copy in range(settings.num_captions)]
     before = sorted({record.fingerprint for record in records})
-    mark = fingerprint(asdict(settings), class_name, model_mark, before)
+    mark = fingerprint(without_places(settings), class_name, model_mark, before)
     work = PartialWork([output], fingerprint(mark, file_digest(captions), code_mark))
     rewriter: Rewriter | None = None
     with Progress(f"rewrite {output.stem}", len(orders), "caption") as progress:
