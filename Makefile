@@ -4,6 +4,8 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+# With it a script does not find the library beside it; jobs of the workflow run without it anyway.
+unexport PYTHONSAFEPATH
 
 VENV ?= .venv
 # The first of these that runs, is new enough and can make environments is taken.

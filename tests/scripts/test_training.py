@@ -332,6 +332,22 @@ def test_how_images_are_prepared_is_read_from_the_checkpoint(
 # ---- several processes --------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("gpus", [1, 2])
+def test_the_recipe_says_how_many_processes_train_and_not_the_shell(
+    gpus: int, tmp_path: Path, shards: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Left by another job: nobody listens there, and nobody else will come.
+    left = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}
+    for name, value in {**left, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    path = tmp_path / "one.safetensors"
+    if gpus == 1:
+        assert train(shards, path)
+    else:
+        with pytest.raises(CapsynthError, match="asks for 2 processes and 1 run"):
+            train(shards, path, gpus=2)
+
+
 def run_together(line: list[str], count: int, first: str = "") -> list[int | None]:
     """Train in ``count`` processes as torchrun does; return their exit codes.
 
@@ -350,6 +366,7 @@ def run_together(line: list[str], count: int, first: str = "") -> list[int | Non
             "WORLD_SIZE": str(count),
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(port),
+            "TORCHELASTIC_RUN_ID": "none",
         }
         code = (
             f"import os; os.environ.update({place!r})\n"

@@ -6,6 +6,7 @@ end of the file.
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from typing import IO
 import pytest
 from waiting import BACKSTOP_S
 
-from capsynth import warm_server
+from capsynth import warm, warm_server
 from capsynth.offline import OFFLINE
 
 WARM = str(Path(warm_server.__file__).parents[1] / "warm.py")
@@ -322,7 +323,6 @@ def test_when_the_wrapper_ends_the_server_and_the_jobs_end(number: int, tmp_path
     code, stdout, stderr = finish(job)
     assert (code, stdout) in {(1, ""), (-signal.SIGKILL, "")}
     assert code < 0 or "start the job again" in stderr
-    assert not os.path.exists(environment["CAPSYNTH_WARM"])
 
 
 def test_a_job_whose_server_is_killed_fails_and_leaves_nothing(tmp_path: Path) -> None:
@@ -361,26 +361,36 @@ def test_serve_ends_as_its_command_ends(command: list[str], code: int) -> None:
     )
 
 
-def test_serve_leaves_no_folder(tmp_path: Path) -> None:
-    environment = {**CLEAN, "TMPDIR": str(tmp_path)}
-    command = ["ls", "-l", str(tmp_path)]
-    job = start(sys.executable, WARM, "serve", "--preload", "json", "--", *command, env=environment)
-    code, stdout, _ = finish(job)
-    assert code == 0
-    assert "drwx------" in stdout
-    assert list(tmp_path.iterdir()) == []
+def test_nothing_is_left_of_a_server_that_is_killed_with_all_its_kin(tmp_path: Path) -> None:
+    # A folder for temporary files too deep for the path of a socket, and one that takes no file.
+    deep = tmp_path / ("x" * 200)
+    deep.mkdir()
+    for folder in (deep, tmp_path / "none"):
+        command = ["sh", "-c", 'echo "$CAPSYNTH_WARM"; kill -9 $PPID $$']
+        serve = [sys.executable, WARM, "serve", "--preload", "json", "--"]
+        wrapper = start(*serve, *command, env={**CLEAN, "TMPDIR": str(folder)})
+        code, stdout, _ = finish(wrapper)  # at its end the server, which holds its stderr, is gone
+        assert code == -signal.SIGKILL
+        assert stdout.startswith("@capsynth-warm-")
+        assert stdout.strip() not in Path("/proc/net/unix").read_text()
+    assert [*tmp_path.iterdir(), *deep.iterdir()] == [deep]
 
 
-def test_a_path_too_long_for_a_socket_only_costs_the_warm_start(tmp_path: Path) -> None:
-    folder = tmp_path / ("x" * 100)
-    folder.mkdir()
-    environment = {**CLEAN, "TMPDIR": str(folder)}
-    command = ["sh", "-c", "echo [$CAPSYNTH_WARM]; exit 4"]
-    job = start(sys.executable, WARM, "serve", "--preload", "json", "--", *command, env=environment)
-    code, stdout, stderr = finish(job)
-    assert (code, stdout) == (4, "[]\n")
-    assert "set TMPDIR" in stderr
-    assert list(folder.iterdir()) == []
+def test_a_server_and_a_job_of_two_users_do_not_meet(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = environment["CAPSYNTH_WARM"]
+    with socket.socket(socket.AF_UNIX) as other:
+        if os.geteuid() == 0:
+            os.seteuid(65534)
+            try:
+                other.connect(warm.name_of(address))
+            finally:
+                os.seteuid(0)
+            assert other.recv(1) == b""
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    with pytest.raises(OSError, match="another user's"):
+        warm._run_warm(address, ["x.py"])
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,18 @@
 """Files that are written whole or not at all."""
 
 import errno
+import fcntl
 import os
 from pathlib import Path
 
 import pytest
 from safetensors import SafetensorError
 
+from capsynth import files
 from capsynth.errors import StorageFailed, storage_problem
+from capsynth.exporting import atomic_folder
 from capsynth.files import atomic_path, flush_folder, write_if_changed
+from capsynth.sweeps import take_lock
 
 
 def test_the_same_text_is_not_written_again(tmp_path: Path) -> None:
@@ -80,3 +84,47 @@ def test_a_folder_is_flushed_file_by_file(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(os, "fsync", lambda handle: flushed.append(os.pread(handle, 99, 0)))
     flush_folder(tmp_path)
     assert sorted(flushed) == [b"README.md", b"a/1.png", b"a/2.png"]
+
+
+NOT_THERE = [errno.EPERM, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP]
+
+
+@pytest.mark.parametrize("number", NOT_THERE)
+def test_without_chmod_and_fsync_files_are_written_and_each_is_told_once(
+    number: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(files, "_done_without", set())
+    monkeypatch.setattr(Path, "chmod", refuse)
+    monkeypatch.setattr(os, "fsync", refuse)
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    for name in ("a", "b"):
+        write_if_changed(tmp_path / name, "text")
+        with atomic_folder(tmp_path / f"folder-{name}") as folder:
+            (folder / "c").write_text("text")
+        os.close(take_lock(tmp_path / ".lock"))
+    names = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
+    assert names == [".lock", "a", "b", "folder-a", "folder-a/c", "folder-b", "folder-b/c"]
+    told = [record.getMessage() for record in caplog.records]
+    assert [line.partition(" has no ")[2].partition(" (")[0] for line in told] == [
+        *("fsync", "chmod", "flock")
+    ]
+    assert all(str(tmp_path) in line and os.strerror(number) in line for line in told)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
+def test_a_disk_that_fails_as_it_is_flushed_is_no_disk_without_fsync(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(StorageFailed):
+        write_if_changed(tmp_path / "a", "text")
+    assert list(tmp_path.iterdir()) == []

@@ -1,5 +1,6 @@
 """Records of runs: what goes in, what stays out, what logs of jobs add."""
 
+import gzip
 import json
 import subprocess
 from pathlib import Path
@@ -169,10 +170,64 @@ def test_a_record_names_python_packages_code_and_commit(tmp_path: Path) -> None:
     assert provenance.git_state(tmp_path) == {"commit": record["git"]["commit"], "dirty": True}
 
 
-def test_without_git_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert provenance.git_state(tmp_path) is None
+def why_no_commit(folder: Path) -> str:
+    state = provenance.git_state(folder)
+    assert (state["commit"], state["dirty"]) == (None, None)
+    return str(state["why"])
+
+
+def test_a_commit_that_is_not_known_has_a_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "not a git repository" in why_no_commit(tmp_path)
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    assert "HEAD" in why_no_commit(tmp_path)
+    # As where the folder is another user's; git has this for its own tests.
+    with monkeypatch.context() as other:
+        other.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+        why = why_no_commit(ROOT)
+    assert "dubious ownership" in why
+    assert "git config --global --add safe.directory" in why
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert provenance.git_state(ROOT) is None
+    assert "git" in why_no_commit(ROOT)
+
+
+def test_the_commit_is_that_of_the_workflow_and_of_no_other_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "x"], check=True)
+    own = provenance.git_state(ROOT)
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / ".git"))  # in a hook of that repository
+    assert provenance.git_state(ROOT) == own
+    copy = tmp_path / "unpacked"
+    copy.mkdir()
+    assert why_no_commit(copy) == "the workflow lies in a repository that does not hold it"
+
+
+@pytest.mark.parametrize(
+    ("written", "recorded"),
+    [
+        ("https://ada:s3cr3t@host/x", "https://<hidden>@host/x"),
+        ("s3://s3cr3t@bucket", "s3://<hidden>@bucket"),
+        ("a={b: 'ftp://ada:s3@cr3t@host'}", "a={b: 'ftp://<hidden>@host'}"),
+        ("https://h/x?X-Amz-Signature=s3cr3t&v=1", "https://h/x?X-Amz-Signature=<hidden>&v=1"),
+        ("https://h/x?v=1&sig=s3cr3t", "https://h/x?v=1&sig=<hidden>"),
+        ("https://host/x@v1", "https://host/x@v1"),
+        ("ada@host", "ada@host"),
+    ],
+)
+def test_addresses_are_recorded_without_what_gives_access(written: str, recorded: str) -> None:
+    assert provenance.hide_secrets([written]) == [recorded]
+    where = Job("draw", {"shard": written}, None, ("a.tar",))
+    name = start(where, command=["snakemake", "--x", written], config={"a": [written]})
+    provenance.end_run(name, "success", [where])
+    for path in Path("results/provenance").iterdir():
+        data = path.read_bytes()
+        assert b"s3cr3t" not in (gzip.decompress(data) if path.suffix == ".gz" else data)
+    record = provenance.read_run(name)
+    assert (record["command"][-1], record["config"]["a"]) == (recorded, [recorded])
 
 
 @pytest.mark.parametrize(

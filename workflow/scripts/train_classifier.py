@@ -31,14 +31,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--history", type=Path, required=True)
     args = parser.parse_args(argv)
-    cli.set_threads(max(1, args.threads // process_count()))
+    recipe = settings_from_json(Recipe, args.recipe)
+    cli.set_threads(max(1, args.threads // process_count(recipe.gpus)))
     names = [shard_name(c, part) for c in args.class_ids for part in range(args.parts_per_class)]
     shards = [
         ShardSource(folder / f"{name}.tar", folder / f"{name}.jsonl", fraction)
         for folder, fraction in zip(args.folders, args.fractions, strict=True)
         for name in names
     ]
-    recipe = settings_from_json(Recipe, args.recipe)
     train_classifier(
         recipe,
         shards,

@@ -9,11 +9,13 @@ RUN = f"exec python {shlex.quote(SCRIPTS)}/warm.py run {shlex.quote(SCRIPTS)}"
 from capsynth.caches import keep_caches
 from capsynth.configuration import class_table, complete
 from capsynth.files import dump_json
+from capsynth.job_environment import prepare_environment
 from capsynth.prompting import check_class_words, class_fields
 from capsynth.shards import shard_name, split_shard_name
 
 # Jobs inherit it; nodes of a cluster may have no home.
 keep_caches(Path(".snakemake/caches"))
+prepare_environment(os.environ, sys.executable, Path(".snakemake/python"))
 
 try:
     completed = complete(config, SOURCES)

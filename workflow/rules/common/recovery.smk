@@ -85,7 +85,10 @@ def end_recovery(succeeded):
     write_expected(RUN_MARKER, read_expected(RUN_MARKER) - (files if succeeded else noted))
     if succeeded:
         source = f"{DATASET}/source"
-        own = [Path("results") / name for name in ("provenance", ".weights", ".weights/digests", source, f"{source}/.cache")]
+        own = [
+            Path("results") / name
+            for name in ("provenance", ".weights", ".weights/digests", source, f"{source}/.cache")
+        ]
         clear_leftovers(map(Path, files), [*own, *WRITTEN])
         clear_written_inputs({Path(path) for job in workflow.dag.jobs for path in job.input})
 

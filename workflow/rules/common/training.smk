@@ -43,7 +43,8 @@ def training_launcher(wildcards):
     gpus = config["recipes"][wildcards.recipe]["gpus"]
     if gpus == 1:
         return f"{RUN}/train_classifier.py"
-    return f"exec torchrun --standalone --nproc-per-node {gpus} {shlex.quote(SCRIPTS)}/train_classifier.py"
+    torchrun = "exec python -m torch.distributed.run --standalone"
+    return f"{torchrun} --nproc-per-node {gpus} {shlex.quote(SCRIPTS)}/train_classifier.py"
 
 
 def training_threads(wildcards):

@@ -49,16 +49,25 @@ class Processes:
         return bool(self.total(torch.tensor(float(flag), device=self.device)) > 0)
 
 
-def process_count() -> int:
-    """Return how many processes torchrun started; 1 without torchrun."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+def process_count(wanted: int) -> int:
+    """Return how many processes train, of ``wanted``: 1 unless torchrun has started them.
+
+    The variables of another launcher, left in the shell, count for nothing.
+    """
+    if wanted == 1 or "TORCHELASTIC_RUN_ID" not in os.environ:
+        return 1
+    return int(os.environ["WORLD_SIZE"])
 
 
 @contextlib.contextmanager
-def joined() -> Iterator[Processes]:
-    """Join the processes of this job: over NCCL with a GPU each, else over gloo."""
+def joined(wanted: int) -> Iterator[Processes]:
+    """Join the processes of this job: over NCCL with a GPU each, else over gloo.
+
+    Args:
+        wanted: How many there should be.
+    """
     gpu = device() == "cuda"
-    count = process_count()
+    count = process_count(wanted)
     if count == 1:
         yield Processes(0, 1, torch.device("cuda" if gpu else "cpu"))
         return

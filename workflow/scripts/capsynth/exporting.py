@@ -25,7 +25,7 @@ import yaml
 
 from capsynth.errors import CapsynthError
 from capsynth.fetching.locks import read_stamp
-from capsynth.files import dump_json, flush_folder, read_json_lines
+from capsynth.files import dump_json, flush_folder, read_json_lines, set_mode
 from capsynth.fingerprints import file_digest
 from capsynth.parquet import write_parquet
 from capsynth.seeding import derive_seed
@@ -195,9 +195,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         flush_folder(temporary)
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o777 & ~mask)
+        set_mode(temporary, 0o777)
         if path.exists():
             os.replace(path, replaced)
         os.replace(temporary, path)

@@ -2,9 +2,11 @@
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import io
 import json
+import logging
 import os
 import resource
 import shutil
@@ -23,8 +25,14 @@ from capsynth.integrity import (
     write_record,
 )
 
+log = logging.getLogger(__name__)
+
 # Open files that a process needs beside its data: libraries, pipes, sockets.
 OTHER_FILES = 200
+
+# What a file system answers that has not what is asked for: FUSE, CIFS, exFAT, some object stores.
+_NOT_THERE = {errno.EPERM, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK}
+_done_without: set[str] = set()
 
 # A dict for its order. What the warm server has written, its children have not: it writes nothing.
 _published: dict[Path, None] = {}
@@ -74,7 +82,7 @@ def atomic_path(path: Path, durable: bool = True) -> Iterator[Path]:
         yield temporary
         if durable:
             flush(temporary)
-        temporary.chmod(0o666 & ~_umask())
+        set_mode(temporary, 0o666)
         put_in_place(temporary, path)
     except BaseException as error:
         if temporary is not None:
@@ -86,10 +94,51 @@ def atomic_path(path: Path, durable: bool = True) -> Iterator[Path]:
         raise
 
 
+@contextlib.contextmanager
+def do_without(what: str, path: Path, effect: str) -> Iterator[None]:
+    """Go on if the file system of ``path`` has not ``what``; say so, and its effect, once."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NOT_THERE:
+            raise
+        if what not in _done_without:
+            _done_without.add(what)
+            log.warning(
+                "the file system of %s has no %s (%s): %s",
+                path.parent.absolute(),
+                what,
+                error.strerror,
+                effect,
+            )
+
+
+def set_mode(path: Path, mode: int) -> None:
+    """Give a file or folder that this process has made the mode that others get, by the umask."""
+    with do_without("chmod", path, "files keep the mode that it gives them"):
+        path.chmod(mode & ~_umask())
+
+
 def flush(path: Path) -> None:
     """Wait until the content of a file has reached the disk."""
     with path.open("rb+") as file:
-        os.fsync(file.fileno())
+        flush_descriptor(file.fileno(), path)
+
+
+def flush_descriptor(descriptor: int, path: Path) -> None:
+    """Wait until what was written to a descriptor of the file ``path`` has reached the disk."""
+    with do_without("fsync", path, "what was written last may be lost if the machine fails"):
+        os.fsync(descriptor)
+
+
+def lock(descriptor: int, path: Path, wait: bool) -> None:
+    """Lock an open file for this process; where there are no locks, go on without.
+
+    Raises:
+        BlockingIOError: If another process holds it, and this one is not to ``wait``.
+    """
+    with do_without("flock", path, "do not start the same twice at a time"):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
 
 
 def flush_folder(folder: Path) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 
 from capsynth.errors import CapsynthError
+from capsynth.files import flush_descriptor
 from capsynth.supervision import Holder, is_alive, is_snakemake, log_host
 
 LOCK = Path("results/.supervise.lock")
@@ -77,7 +78,7 @@ class FolderLock:
     def _write(self, text: str) -> None:
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, text.encode(), 0)
-        os.fsync(self._descriptor)
+        flush_descriptor(self._descriptor, self._path)
 
     def _refusal(self, holder: Holder | None) -> str:
         folder = self._path.parent.parent.resolve()

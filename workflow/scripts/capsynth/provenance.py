@@ -52,6 +52,14 @@ _READERS = 16
 _SECRET = re.compile(r"(?i)((?:token|secret|password|passwd|credential|key)[\w-]*)=(\S+)")
 _SECRET_OPTION = re.compile(r"(?i)--[\w-]*(?:token|secret|password|credential|access-key)[\w-]*")
 _HIDDEN = "<hidden>"
+# The user and password of an address, and what gives access in its query.
+_URL_USER = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/?#\"'\\]+@")
+_URL_QUERY = re.compile(
+    r"(?i)([?&][\w.-]*(?:token|secret|passw|credential|key|sig|auth)[\w.-]*=)[^&\s\"'\\]+"
+)
+# Variables by which git looks elsewhere: those of a hook in which a run was started.
+_GIT_ELSEWHERE = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR"}
+_GIT_ELSEWHERE |= {"GIT_OBJECT_DIRECTORY", "GIT_PREFIX", "GIT_NAMESPACE"}
 
 
 @dataclass(frozen=True)
@@ -324,7 +332,10 @@ def _by_rule(jobs: Iterable[Job]) -> dict[str, int]:
 
 
 def without_private(value: Any) -> Any:
-    """Return a JSON value whose paths begin at the working directory, or at ``~``."""
+    """Return a JSON value whose paths begin at the working directory, or at ``~``.
+
+    Addresses in it have no passwords and no keys.
+    """
     places = {os.getcwd(): ".", os.path.expanduser("~"): "~"}
     return _shortened(value, {place: to for place, to in places.items() if len(place) > 1})
 
@@ -334,7 +345,7 @@ def _shortened(value: Any, places: Mapping[str, str]) -> Any:
         for place, to in places.items():
             if place in value:
                 value = re.sub(re.escape(place) + r"(?=$|[^\w.-])", to, value)
-        return value
+        return hide_in_urls(value)
     if isinstance(value, Mapping):
         return {_shortened(k, places): _shortened(v, places) for k, v in value.items()}
     if isinstance(value, list | tuple):
@@ -342,14 +353,21 @@ def _shortened(value: Any, places: Mapping[str, str]) -> Any:
     return value
 
 
+def hide_in_urls(text: str) -> str:
+    """Return ``text`` without what gives access in the addresses it holds."""
+    if "://" not in text:
+        return text
+    return _URL_QUERY.sub(rf"\1{_HIDDEN}", _URL_USER.sub(rf"\1{_HIDDEN}@", text))
+
+
 def hide_secrets(words: Iterable[str]) -> list[str]:
-    """Return a command line without the values of options and settings that sound secret."""
+    """Return a command line without its secrets: values of such names, and those in addresses."""
     shown: list[str] = []
     for word in words:
         if shown and _SECRET_OPTION.fullmatch(shown[-1]) and not word.startswith("--"):
             shown.append(_HIDDEN)
         else:
-            shown.append(_SECRET.sub(rf"\1={_HIDDEN}", word))
+            shown.append(_SECRET.sub(rf"\1={_HIDDEN}", hide_in_urls(word)))
     return shown
 
 
@@ -389,20 +407,26 @@ def package_versions(repository: Path) -> dict[str, str | None]:
     return versions
 
 
-def git_state(repository: Path) -> dict[str, Any] | None:
-    """Return the commit and whether files differ from it; None without git or a repository."""
-    commands = (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
-    said = []
-    for words in commands:
-        try:
-            done = subprocess.run(
-                ["git", "--no-optional-locks", "-C", repository, *words],
-                capture_output=True,
-                text=True,
-            )
-        except FileNotFoundError:
-            return None
+def git_state(repository: Path) -> dict[str, Any]:
+    """Return the commit and whether files differ from it; None of both, and why, without one."""
+    environment = {name: v for name, v in os.environ.items() if name not in _GIT_ELSEWHERE}
+
+    def ask(*words: str) -> str:
+        done = subprocess.run(
+            ["git", "--no-optional-locks", "-C", repository, *words],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            env={**environment, "LC_ALL": "C"},
+        )
         if done.returncode != 0:
-            return None
-        said.append(done.stdout.strip())
-    return {"commit": said[0], "dirty": said[1] != ""}
+            raise OSError(" ".join(done.stderr.split()) or f"git ended with {done.returncode}")
+        return done.stdout.strip()
+
+    try:
+        commit = ask("rev-parse", "HEAD")
+        if not ask("ls-files"):
+            raise OSError("the workflow lies in a repository that does not hold it")
+        return {"commit": commit, "dirty": ask("status", "-s", "--untracked-files=no") != ""}
+    except OSError as error:
+        return {"commit": None, "dirty": None, "why": without_private(str(error))}

@@ -20,6 +20,7 @@ import psutil
 from capsynth.errors import CapsynthError
 from capsynth.folder_lock import FolderLock, locks_left, refuse_company, snakemake_logs
 from capsynth.processes import follow
+from capsynth.provenance import hide_secrets
 from capsynth.slurm import Queue
 from capsynth.supervision import (
     PREFIX,
@@ -326,7 +327,7 @@ class Supervisor:
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # it must hear what it is sent
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
-        log.info("starting: %s", shlex.join(command))
+        log.info("starting: %s", shlex.join(hide_secrets(command)))
         try:
             # The one thread of this process makes preexec_fn safe.
             self._process = subprocess.Popen(command, process_group=0, preexec_fn=prepare)

@@ -1,7 +1,6 @@
 """Sweeps: one experiment at several values of one key of its configuration."""
 
 import csv
-import fcntl
 import io
 import os
 import re
@@ -16,7 +15,7 @@ import yaml
 
 from capsynth.configuration import complete
 from capsynth.errors import CapsynthError
-from capsynth.files import write_text
+from capsynth.files import lock, write_text
 from capsynth.names import check_name
 from capsynth.yaml_files import read_yaml
 
@@ -200,7 +199,7 @@ def take_lock(path: Path) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(descriptor, path, wait=False)
     except BlockingIOError:
         os.close(descriptor)
         raise CapsynthError(
@@ -209,8 +208,8 @@ def take_lock(path: Path) -> int:
     return descriptor
 
 
-def run_command(command: Sequence[str], lock: int) -> int:
-    """Run a command that shares the lock; return its exit code, above 128 after a signal.
+def run_command(command: Sequence[str], held: int) -> int:
+    """Run a command that shares the held lock; return its exit code, above 128 after a signal.
 
     Raises:
         CapsynthError: If it cannot be started.
@@ -218,7 +217,7 @@ def run_command(command: Sequence[str], lock: int) -> int:
     # By default this process would end at once and leave the command to itself.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        process = subprocess.Popen(command, pass_fds=(lock,))
+        process = subprocess.Popen(command, pass_fds=(held,))
     except OSError as error:
         raise CapsynthError(
             f"{command[0]} cannot be run ({error.strerror}); activate the environment first"

@@ -338,7 +338,7 @@ def train_classifier(
         CapsynthError: If the recipe cannot be followed, or the loss is no longer finite.
         Stopped: After a step, if SIGTERM came.
     """
-    with joined() as processes:
+    with joined(recipe.gpus) as processes:
         _check_recipe(recipe, processes)
         _train(
             recipe, shards, class_ids, seed, checkpoint, history_path, code_mark, half, processes

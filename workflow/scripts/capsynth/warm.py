@@ -2,7 +2,7 @@
 
 This is the client, the half that every job pays for, so it imports little: no dataclasses, no
 typing, no pathlib, no argparse. The other half is ``capsynth.warm_server``. The two talk over a
-Unix socket in frames (a length and a ``marshal`` value; both ends are the same interpreter):
+Unix socket in frames (a length and a ``marshal`` value; both ends are one interpreter, one user's):
 
     server  its surroundings             what a process inherits and imports depend on
     client  (arguments, folder, environment), with stdin, stdout and stderr as descriptors
@@ -24,6 +24,7 @@ TYPE_CHECKING = False  # typing.TYPE_CHECKING, without the milliseconds that typ
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
+# Names the server's socket. It has no file, so nothing is left of it, however its server ends.
 SOCKET_VARIABLE = "CAPSYNTH_WARM"
 
 # Linux only: forking a process that has loaded Apple's frameworks is not safe, and Windows has
@@ -82,7 +83,9 @@ def _run_warm(address: str, argv: list[str]) -> int | None:
     here = surroundings(os.environ)
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(PATIENCE_S)
-        connection.connect(address)
+        connection.connect(name_of(address))
+        if peer_user(connection) != os.geteuid():
+            raise OSError("it is another user's")
         difference = find_difference(here, receive(connection))
         if difference:
             _say(f"{argv[0]} runs without the warm server: {difference}")
@@ -119,6 +122,17 @@ def _run_warm(address: str, argv: list[str]) -> int | None:
                 os.killpg(pid, signal.SIGKILL)
             _say(f"the warm server ended while {argv[0]} ran; start the job again")
             return 1
+
+
+def name_of(address: str) -> str:
+    """Return the kernel's address of a socket: ``@`` stands for the zero of one without a file."""
+    return address.replace("@", "\0", 1) if address.startswith("@") else address
+
+
+def peer_user(connection: socket.socket) -> int:
+    """Return the user at the other end: without a file there is no folder to keep others away."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    return int.from_bytes(credentials[4:8], sys.byteorder)  # process, user, group
 
 
 def end_like(exit_code: int) -> "NoReturn":

@@ -17,8 +17,8 @@ import importlib.machinery
 import io
 import os
 import random
+import secrets
 import selectors
-import shutil
 import signal
 import socket
 import subprocess
@@ -41,6 +41,8 @@ from capsynth.warm import (
     THREAD_VARIABLES,
     end_like,
     frame,
+    name_of,
+    peer_user,
     surroundings,
     unframe,
 )
@@ -70,7 +72,6 @@ _SERVER_ENVIRONMENT = {
 }
 
 _SCRIPTS = Path(__file__).parents[1]
-_SOCKET_NAME = "socket"
 _BACKLOG = 512
 _PART_BYTES = 1 << 16
 _STDIO = 3
@@ -96,14 +97,9 @@ def serve(command: Sequence[str], preload: Sequence[str]) -> NoReturn:
         sys.exit(subprocess.run(command, check=False).returncode)
     # The server takes no number of threads from its own environment, the jobs set theirs.
     here = surroundings({n: v for n, v in os.environ.items() if n not in THREAD_VARIABLES})
-    folder = Path(tempfile.mkdtemp(prefix="capsynth-warm-"))  # only its owner can enter it
+    address = f"@capsynth-warm-{secrets.token_hex(16)}"
     listener = socket.socket(socket.AF_UNIX)
-    try:
-        listener.bind(os.fspath(folder / _SOCKET_NAME))
-    except OSError as error:  # the path of a socket has at most 107 bytes
-        _say(f"no socket in {folder} ({error}); set TMPDIR to a short local path")
-        folder.rmdir()
-        end_like(_run_command(command, os.environ))
+    listener.bind(name_of(address))
     listener.listen(_BACKLOG)
     # The server holds the end to read from: it reads the end of the file when the wrapper is gone.
     lifeline, held = os.pipe()
@@ -114,19 +110,17 @@ def serve(command: Sequence[str], preload: Sequence[str]) -> NoReturn:
         follow(wrapper, signal.SIGTERM)
         job = _Server(listener, lifeline, here).run(preload)
         if job is None:
-            shutil.rmtree(folder, ignore_errors=True)
             os._exit(0)
         job()
     os.close(lifeline)
     listener.close()
-    environment = {**os.environ, SOCKET_VARIABLE: os.fspath(folder / _SOCKET_NAME)}
+    environment = {**os.environ, SOCKET_VARIABLE: address}
     try:
         exit_code = _run_command(command, environment)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.kill(server, signal.SIGTERM)
         os.waitpid(server, 0)
-        shutil.rmtree(folder, ignore_errors=True)
     end_like(exit_code)
 
 
@@ -262,6 +256,9 @@ class _Server:
         try:
             connection, _ = self._listener.accept()
         except OSError:  # the client has gone
+            return
+        if peer_user(connection) != os.geteuid():
+            connection.close()
             return
         connection.setblocking(False)
         client = _Client(connection)

@@ -4,7 +4,6 @@ No URL and no checksum here is from memory: each names the source it was read in
 source is a library that verifies its own downloads with it is as good as that library.
 """
 
-import fcntl
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from capsynth.fetching.locks import (
 )
 from capsynth.fetching.transfer import Fetched, Wanted, fetch
 from capsynth.fetching.unpacking import unpack
+from capsynth.files import lock
 from capsynth.fingerprints import file_digest
 
 log = logging.getLogger(__name__)
@@ -249,7 +249,7 @@ def _alone(archive: Path) -> Iterator[None]:
     """Hold a lock on an archive: two names of one archive may be fetched at a time."""
     archive.parent.mkdir(parents=True, exist_ok=True)
     with archive.with_name(f"{archive.name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        lock(file.fileno(), archive, wait=True)
         yield
 
 
