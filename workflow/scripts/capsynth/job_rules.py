@@ -5,7 +5,8 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-_RULE = re.compile(r"^(?:rule|checkpoint) (\w+):", re.MULTILINE)
+_RULE = re.compile(r"^(?:rule|checkpoint|use rule \w+ as) (\w+)(?: with)?:", re.MULTILINE)
+_BASE = re.compile(r"^use rule (\w+) as ", re.MULTILINE)
 _OPTION = "--allowed-rules"
 
 
@@ -18,9 +19,17 @@ def allowed_rules(arguments: Sequence[str]) -> set[str]:
 
 
 def files_with_rules(files: Iterable[Path], rules: set[str]) -> list[Path]:
-    """Return those of the rule files that hold one of the rules; all if a rule is in none."""
-    files = list(files)
-    held = {file: rules & set(_RULE.findall(file.read_text(encoding="utf-8"))) for file in files}
-    if not rules or set().union(*held.values()) != rules:
-        return files
-    return [file for file in files if held[file]]
+    """Return the rule files with these rules, and with those that they are made from, in order.
+
+    All files if there are no rules, or if one is in none of them.
+    """
+    texts = {file: file.read_text(encoding="utf-8") for file in files}
+    place = {rule: file for file, text in texts.items() for rule in _RULE.findall(text)}
+    if not rules or not rules <= place.keys():
+        return list(texts)
+    needed: set[Path] = set()
+    wanted = set(rules)
+    while added := {place[rule] for rule in wanted} - needed:
+        needed |= added
+        wanted = {base for file in added for base in _BASE.findall(texts[file])}
+    return [file for file in texts if file in needed]
