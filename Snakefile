@@ -36,23 +36,30 @@ include: "workflow/rules/common/scheduling.smk"
 include: "workflow/rules/common/bookkeeping.smk"
 include: "workflow/rules/common/resources.smk"
 include: "workflow/rules/common/monitoring.smk"
-include: "workflow/rules/prefetch.smk"
-include: "workflow/rules/packing.smk"
-include: "workflow/rules/captioning.smk"
-include: "workflow/rules/prompting.smk"
-include: "workflow/rules/generation.smk"
-include: "workflow/rules/training.smk"
-include: "workflow/rules/evaluation.smk"
-include: "workflow/rules/features.smk"
-include: "workflow/rules/privacy.smk"
-include: "workflow/rules/confusions.smk"
-include: "workflow/rules/calibration.smk"
-include: "workflow/rules/robustness.smk"
-include: "workflow/rules/fidelity.smk"
-include: "workflow/rules/cost.smk"
-include: "workflow/rules/reporting.smk"
-include: "workflow/rules/exporting.smk"
-include: "workflow/rules/monitoring.smk"
+include: "workflow/rules/common/stages.smk"
+
+
+for stage_file in rule_files(
+    "prefetch",
+    "packing",
+    "captioning",
+    "prompting",
+    "generation",
+    "training",
+    "evaluation",
+    "features",
+    "privacy",
+    "confusions",
+    "calibration",
+    "robustness",
+    "fidelity",
+    "cost",
+    "reporting",
+    "exporting",
+    "monitoring",
+):
+
+    include: stage_file
 
 
 rule all:

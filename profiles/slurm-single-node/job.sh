@@ -22,10 +22,11 @@ if [ "${SLURM_GPUS_ON_NODE:-0}" -gt 0 ]; then gpu_jobs=1; else gpu_jobs=$cpus; f
 limits=("gpu=$gpu_jobs")
 if [ -n "${SLURM_MEM_PER_NODE:-}" ]; then limits+=("mem_mb=$SLURM_MEM_PER_NODE"); fi
 
-# After a requeue there is the lock of the earlier start, which is dead.
-if [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ]; then snakemake --unlock; fi
-snakemake "$@" --workflow-profile profiles/slurm-single-node \
-  --cores "$cpus" --resources "${limits[@]}" &
+command=(snakemake --cores "$cpus" --resources "${limits[@]}"
+  --workflow-profile profiles/slurm-single-node "$@")
+# A job that was killed, as a rule by its time limit, leaves a lock; beside a living one this one ends.
+python workflow/scripts/take_folder.py -- "${command[@]}"
+"${command[@]}" &
 snakemake=$!
 # To the whole group but this shell: Snakemake starts nothing more and waits for the stages to save.
 trap 'trap "" TERM; kill -TERM 0' TERM

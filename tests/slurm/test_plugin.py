@@ -1,11 +1,15 @@
 """What SLURM and Snakemake's plugin do, where the profile rests on it."""
 
-import shutil
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
+from checkouts import copy_parts
 from slurm_cluster import Cluster
 from waiting import wait_until
+
+from capsynth.folder_lock import find_snakemakes, locks_left
 
 # A stage that saves when it is told to end, and is done when it finds what it saved.
 STAGE = """\
@@ -69,7 +73,7 @@ def test_a_stage_is_warned_before_its_time_is_up_and_goes_on_in_a_retry(
 def test_the_end_of_an_allocation_reaches_the_stages_in_it(
     cluster: Cluster, repository: Path, tmp_path: Path
 ) -> None:
-    shutil.copytree(repository / "profiles", tmp_path / "profiles")
+    copy_parts(repository, tmp_path, ("profiles", "workflow"))
     rule = "rule a:\n    output: 'out'\n    shell: 'python stage.py {output}'\n"
     (tmp_path / "Snakefile").write_text(rule)
     (tmp_path / "stage.py").write_text(STAGE)
@@ -84,3 +88,39 @@ def test_the_end_of_an_allocation_reaches_the_stages_in_it(
     second = int(cluster.command(*words, cwd=tmp_path))
     cluster.wait_for(second, "COMPLETED", "FAILED")
     assert (tmp_path / "out").exists(), (tmp_path / f"capsynth-{second}.log").read_text()
+
+
+def test_a_job_for_everything_is_submitted_again_after_it_was_killed_but_not_beside_a_living_one(
+    cluster: Cluster, repository: Path, tmp_path: Path
+) -> None:
+    copy_parts(repository, tmp_path, ("profiles", "workflow"))
+    (tmp_path / "Snakefile").write_text(
+        "rule a:\n    output: 'out'\n"
+        "    shell: 'touch started; until test -e go; do sleep 0.1; done; touch {output}'\n"
+    )
+    asked = ("--parsable", f"--chdir={tmp_path}", "--cpus-per-task=1", "--mem=2000")
+    words = ("sbatch", *asked, "profiles/slurm-single-node/job.sh")
+
+    def submit() -> int:
+        return int(cluster.command(*words, cwd=tmp_path))
+
+    def log(job: int) -> str:
+        return (tmp_path / f"capsynth-{job}.log").read_text()
+
+    first = submit()
+    wait_until((tmp_path / "started").exists, "the stage", instead=lambda: cluster.job(first))
+    second = submit()
+    cluster.wait_for(second, "FAILED")
+    assert f"job {first} works in this folder already" in log(second)
+    assert f"`scancel {first}`" in log(second)
+    # As at the end of its time, or of its memory: Snakemake cannot remove its lock.
+    for pid in find_snakemakes(tmp_path):
+        os.kill(pid, signal.SIGKILL)
+    cluster.wait_for(first, "FAILED")
+    assert locks_left(tmp_path)
+    (tmp_path / "go").touch()
+    third = submit()
+    job = cluster.wait_for(third, "COMPLETED", "FAILED")
+    assert job.state == "COMPLETED", log(third)
+    assert (tmp_path / "out").exists()
+    assert not locks_left(tmp_path)

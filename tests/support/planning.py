@@ -1,8 +1,10 @@
 """What Snakemake would do with a configuration, found out in this process: a second each."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from snakemake.api import SnakemakeApi
 from snakemake.settings.types import (
@@ -51,15 +53,8 @@ def plan(
         attempt: Which attempt of each job this is; a retry may need more.
         cores: How many a job gets at most.
     """
-    with SnakemakeApi(OutputSettings(quiet={Quietness.ALL}, dryrun=True)) as api:
-        workflow = api.workflow(
-            resource_settings=ResourceSettings(cores=cores),
-            config_settings=ConfigSettings(configfiles=list(configs), replace_workflow_config=True),
-            snakefile=folder / "Snakefile",
-            workdir=folder,
-        )
-        settings = DAGSettings(targets={*targets}, forceall=True)
-        inner = workflow.dag(dag_settings=settings).workflow_api._workflow
+    settings = DAGSettings(targets={*targets}, forceall=True)
+    with _workflow(folder, configs, cores, settings) as inner:
         inner._prepare_dag(forceall=True, ignore_incomplete=True, lock_warn_only=True)
         inner._build_dag()
         for job in inner.dag.jobs:
@@ -75,3 +70,26 @@ def plan(
             )
             for job in inner.dag.jobs
         }
+
+
+def rules_that_ask(folder: Path, resource: str) -> list[str]:
+    """Return the rules of a checkout that name a resource, needed or not."""
+    with _workflow(folder, (), 1, DAGSettings()) as inner:
+        return [rule.name for rule in inner.rules if resource in rule.resources]
+
+
+@contextmanager
+def _workflow(
+    folder: Path, configs: Collection[Path], cores: int, settings: DAGSettings
+) -> Iterator[Any]:
+    """Yield Snakemake's workflow of a checkout, with its rules read."""
+    with SnakemakeApi(OutputSettings(quiet={Quietness.ALL}, dryrun=True)) as api:
+        workflow = api.workflow(
+            resource_settings=ResourceSettings(cores=cores),
+            config_settings=ConfigSettings(
+                configfiles=list(configs), replace_workflow_config=bool(configs)
+            ),
+            snakefile=folder / "Snakefile",
+            workdir=folder,
+        )
+        yield workflow.dag(dag_settings=settings).workflow_api._workflow

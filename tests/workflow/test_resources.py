@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from planning import plan
+from planning import plan, rules_that_ask
 
 GIGABYTE = 10**9
 CAPTIONS = "results/openmoji/captions/tiny/car-0.jsonl"
@@ -50,6 +50,18 @@ def test_rules_that_compute_ask_for_gpus_and_no_others(tiny: tuple[Path, Any]) -
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     assert needs(folder)["train_classifier"]["gpu"] == 4
     assert needs(folder)["evaluate_classifier"]["gpu"] == 1
+
+
+def test_the_guide_to_slurm_names_the_rules_that_ask_for_a_gpu(
+    tiny: tuple[Path, Any], repository: Path
+) -> None:
+    folder, _ = tiny
+    asking = set(rules_that_ask(folder, "gpu"))
+    guide = (repository / "docs/slurm.md").read_text().partition("\n## GPUs\n")[2]
+    sentence = guide.partition("nothing else for any")[0]
+    assert set(re.findall(r"`([a-z]+_[a-z]+)`", sentence)) == asking
+    command = guide.partition("**No GPUs.**")[2].split("```")[1]
+    assert set(re.findall(r"(\w+):gpu=0", command)) == asking
 
 
 def test_memory_follows_the_size_of_a_models_weights(tiny: tuple[Path, Any]) -> None:

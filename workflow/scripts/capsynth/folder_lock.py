@@ -121,13 +121,16 @@ def find_snakemakes(folder: Path) -> list[int]:
     return found
 
 
-def refuse_company(folder: Path, dead: Holder | None, take_over: bool) -> None:
+def refuse_company(
+    folder: Path, dead: Holder | None, take_over: bool, remedy: str = "call again with --take-over"
+) -> None:
     """Refuse to work beside a Snakemake that may be alive.
 
     Args:
         folder: The folder.
         dead: A supervisor that is dead, and with it its Snakemake.
         take_over: Whether the user says that no Snakemake of another host is alive.
+        remedy: What the user does to say so.
 
     Raises:
         CapsynthError: If one is, or may be.
@@ -150,5 +153,5 @@ def refuse_company(folder: Path, dead: Holder | None, take_over: bool) -> None:
         raise CapsynthError(
             f"{folder.resolve()} is locked by a Snakemake of host {host}, which cannot be seen "
             f"from here ({platform.node()}). Look there with `pgrep -af snakemake`; if it is not "
-            "alive, call again with --take-over"
+            f"alive, {remedy}"
         )

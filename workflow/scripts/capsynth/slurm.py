@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 from capsynth.errors import CapsynthError
-from capsynth.supervision import QUEUE_FORMAT, Job, own_jobs, parse_queue
+from capsynth.supervision import ENDED, QUEUE_FORMAT, Job, own_jobs, parse_queue
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,18 @@ class Queue:
         """Let held jobs go."""
         for some in _portions(job_ids):
             _ask("scontrol", "release", ",".join(some))
+
+
+def is_active(job_id: str) -> bool | None:
+    """Return whether a job, of whatever user, may still do something; None if nobody says."""
+    words = ["squeue", "--noheader", "--states=all", "--format=%T", f"--jobs={job_id}"]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=_PATIENCE_S)
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return None  # not every cluster has SLURM's commands on its compute nodes
+    if done.returncode:
+        return False if "Invalid job id" in done.stderr else None
+    return not ENDED.issuperset(done.stdout.split())
 
 
 def _portions(items: Iterable[str]) -> Iterator[Sequence[str]]:

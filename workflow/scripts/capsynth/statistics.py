@@ -20,7 +20,6 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
 
 from capsynth.errors import CapsynthError
 
@@ -177,6 +176,8 @@ def estimate(
     """
     # scipy.stats.t is made of the same functions, and takes most of a second to import.
     seeds = len(values)
+    from scipy import special  # slow to import, and each start of Snakemake imports this module
+
     mean = values.mean(axis=0)
     of_mean = replicates.mean(axis=0)
     images = of_mean.var(axis=0, ddof=1)
