@@ -16,7 +16,9 @@ def wait_for_slurm():
     """Wait for a SLURM that takes no jobs now or gives no answers; say why a group failed."""
     if version("snakemake").startswith("9.27."):
         replace_once(GroupJob, "log_error", lambda _: log_error_with_reason)
-    if workflow.executor_plugin.name != "slurm":
+    scheduler = workflow.scheduler
+    executor = scheduler._executor
+    if type(executor).__module__ != "snakemake_executor_plugin_slurm":
         return
     plugin = version("snakemake-executor-plugin-slurm")
     if not plugin.startswith(TRIED_PLUGIN):
@@ -25,10 +27,7 @@ def wait_for_slurm():
             "not take now fail at once; requirements.txt has the version that waits"
         )
         return
-    scheduler = workflow.scheduler
-    PatientSubmission(
-        scheduler._executor, SubmittedJobInfo, lambda: scheduler._user_kill is not None
-    )
+    PatientSubmission(executor, SubmittedJobInfo, lambda: scheduler._user_kill is not None)
 
 
 def log_error_with_reason(group, msg=None, aux_logs=None, **kwargs):
