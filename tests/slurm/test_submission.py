@@ -15,6 +15,7 @@ SNAKEFILE = """
 import functools, sys
 sys.path.insert(0, {scripts!r})
 include: {rules!r} + "/planning.smk"
+include: {rules!r} + "/scheduling.smk"
 include: {rules!r} + "/submission.smk"
 onstart:
     wait_for_slurm()

@@ -16,9 +16,8 @@ def wait_for_slurm():
     """Wait for a SLURM that takes no jobs now or gives no answers; say why a group failed."""
     if version("snakemake").startswith("9.27."):
         replace_once(GroupJob, "log_error", lambda _: log_error_with_reason)
-    scheduler = workflow.scheduler
-    executor = scheduler._executor
-    if type(executor).__module__ != "snakemake_executor_plugin_slurm":
+    executor = slurm_executor()
+    if executor is None:
         return
     plugin = version("snakemake-executor-plugin-slurm")
     if not plugin.startswith(TRIED_PLUGIN):
@@ -27,7 +26,7 @@ def wait_for_slurm():
             "not take now fail at once; requirements.txt has the version that waits"
         )
         return
-    PatientSubmission(executor, SubmittedJobInfo, lambda: scheduler._user_kill is not None)
+    PatientSubmission(executor, SubmittedJobInfo, lambda: workflow.scheduler._user_kill is not None)
 
 
 def log_error_with_reason(group, msg=None, aux_logs=None, **kwargs):
