@@ -1,7 +1,8 @@
 """Snakemake that asks SLURM for its jobs every second; a stand-in for ``snakemake`` in tests.
 
 The plugin waits 40 s before it first asks, then longer each time up to 180 s, and no option caps
-that: right for a controller that thousands of users share, and a long wait for a test.
+that: right for a controller that thousands of users share, and a long wait for a test. So are the
+ten seconds of the profile between two questions.
 """
 
 import asyncio
@@ -20,4 +21,4 @@ async def sleep(executor: RemoteExecutor) -> None:
 
 if __name__ == "__main__":
     RemoteExecutor.sleep = sleep
-    main(sys.argv[1:])
+    main(["--max-status-checks-per-second", "50", *sys.argv[1:]])

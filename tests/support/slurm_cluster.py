@@ -274,6 +274,13 @@ class Cluster:
             raise RuntimeError(f"{words[0]}: {done.stderr.strip()}")
         return done.stdout
 
+    def real(self, program: str) -> str:
+        """Return the path of one of SLURM's commands, for a stand-in before it on PATH."""
+        path = shutil.which(program, path=self.environment()["PATH"])
+        if path is None:
+            raise ValueError(f"{program} is none of SLURM's commands here")
+        return path
+
     def submit(self, script: str, *options: str) -> int:
         """Submit a shell script and return the number of its job."""
         words = ["sbatch", "--parsable", f"--chdir={self.folder}", *options, f"--wrap={script}"]

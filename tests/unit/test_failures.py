@@ -13,7 +13,7 @@ import torch
 from settings import generator_settings
 
 from capsynth import cli, failures, files
-from capsynth.devices import DEVICE_VARIABLE, device
+from capsynth.devices import COUNT_VARIABLE, DEVICE_VARIABLE, GIVEN_VARIABLES, device
 from capsynth.errors import CapsynthError, StorageFailed
 from capsynth.failures import explain
 from capsynth.files import require_room, write_text
@@ -128,15 +128,26 @@ def test_a_script_prints_the_line_and_ends_with_1(
     assert error.startswith("error: results/a.jsonl: Disk quota exceeded; free some, of files too")
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("SLURM_STEP_GPUS", "3", "GPU 3"),
+        ("SLURM_JOB_GPUS", "0,1", "GPU 0,1"),
+        ("SLURM_GPUS_ON_NODE", "1", "1 GPUs"),
+    ],
+)
 def test_a_gpu_that_was_given_and_cannot_be_used_is_an_error(
-    monkeypatch: pytest.MonkeyPatch,
+    variable: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(DEVICE_VARIABLE, raising=False)
-    monkeypatch.delenv("SLURM_JOB_GPUS", raising=False)
+    for name in (*GIVEN_VARIABLES, COUNT_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert device() == "cpu"
-    monkeypatch.setenv("SLURM_JOB_GPUS", "3")
-    with pytest.raises(CapsynthError, match=r"gave this job GPU 3, and torch .* sees none"):
+    monkeypatch.setenv(COUNT_VARIABLE, "0")
+    assert device() == "cpu"
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(CapsynthError, match=rf"gave this job {said}, and torch .* sees none"):
         device()
     monkeypatch.setenv(DEVICE_VARIABLE, "cpu")
     assert device() == "cpu"

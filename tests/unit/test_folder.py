@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from capsynth.datasets.folder import NEVER_PACKED, list_images, source_token, write_index
+from capsynth.datasets.folder import (
+    NEVER_PACKED,
+    drawn_token,
+    list_images,
+    source_token,
+    write_index,
+)
+from capsynth.datasets.openmoji.folders import render_folders
 from capsynth.errors import CapsynthError
 
 
@@ -76,3 +83,40 @@ def test_a_missing_or_empty_folder_is_named(tmp_path: Path) -> None:
         list_images(tmp_path / "no" / "bat")
     with pytest.raises(CapsynthError, match="holds no image"):
         list_images(tmp_path)
+
+
+def test_what_was_drawn_has_one_name_before_and_after_it_is_drawn_anew(tmp_path: Path) -> None:
+    root, stamp, index = tmp_path / "source", tmp_path / "bat.json", tmp_path / "index.json"
+
+    def draw(count: int, context_bias: float) -> str:
+        render_folders(root, stamp, "train", ["bat"], count, 1, context_bias)
+        return drawn_token(root, stamp, index)
+
+    def pack(token: str) -> str:
+        write_index(index, {"bat": root / "bat"}, token)
+        return drawn_token(root, stamp, index)
+
+    first = drawn_token(root, stamp, index)
+    assert draw(2, 0.5) == first
+    assert pack(first) == first
+    # Whoever asked before the second drawing packs in the name of what is there after it.
+    assert draw(2, 0.9) == first
+    assert draw(3, 0.9) == first
+    assert pack(first) == first
+    image = root / "bat" / "bat_000001.png"
+    drawn = image.read_bytes()
+    image.write_bytes((root / "bat" / "bat_000002.png").read_bytes())
+    edited = drawn_token(root, stamp, index)
+    assert edited != first
+    assert pack(edited) == edited
+    image.write_bytes(drawn)
+    assert drawn_token(root, stamp, index) == first
+
+
+def test_an_edit_before_the_first_packing_is_no_change_after_it(tmp_path: Path) -> None:
+    root, stamp, index = tmp_path / "source", tmp_path / "bat.json", tmp_path / "index.json"
+    render_folders(root, stamp, "train", ["bat"], 2, 1, 0.5)
+    (root / "bat" / "bat_000001.png").unlink()
+    token = drawn_token(root, stamp, index)
+    write_index(index, {"bat": root / "bat"}, token)
+    assert drawn_token(root, stamp, index) == token

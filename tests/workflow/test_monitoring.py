@@ -6,13 +6,14 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from checkouts import copy_models
 
 pytestmark = pytest.mark.slow
 
@@ -169,6 +170,27 @@ def test_a_target_works_from_another_working_directory(experiment: Any, tmp_path
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "jobs are done." in done.stdout
+
+
+def test_looking_with_a_clusters_profile_leaves_the_log_folders_of_waiting_jobs(
+    checkout: Callable[[], Path],
+    new_experiment: Callable[..., Any],
+    repository: Path,
+    tiny_captioner: Path,
+    tiny_generator: Path,
+) -> None:
+    config = yaml.safe_load((repository / "tests/configs/tiny.yaml").read_text())
+    experiment = new_experiment(checkout(), config)
+    experiment.write_config(config)
+    copy_models(experiment.folder, tiny_captioner=tiny_captioner, tiny_generator=tiny_generator)
+    # SLURM's logs where a profile names no folder, and nothing that keeps it from cleaning up.
+    waiting = experiment.folder / ".snakemake/slurm_logs/rule_generate_images/class-name_bat-0"
+    waiting.mkdir(parents=True)
+    looks = ("status", "changed", "estimate", "verify")
+    done = experiment.call("snakemake", "--executor", "slurm", "--jobs", "3", *looks)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 of" in done.stdout
+    assert waiting.is_dir()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@
 rule changed:
     """Say what a run would do, why, and what it would cost."""
     input:
-        without_lock,
+        looking_only,
     log:
         "logs/changed.log",
     localrule: True
@@ -20,7 +20,7 @@ rule changed:
 rule estimate:
     """Say what a run would cost, and how long it would take with how many GPUs."""
     input:
-        without_lock,
+        looking_only,
     log:
         "logs/estimate.log",
     localrule: True
@@ -35,7 +35,7 @@ rule estimate:
 rule status:
     """Say how far a run is: what is done, runs, failed and is owed."""
     input:
-        without_lock,
+        looking_only,
     log:
         "logs/status.log",
     localrule: True
@@ -50,7 +50,7 @@ rule status:
 rule verify:
     """Find results that are not what their jobs wrote."""
     input:
-        without_lock,
+        looking_only,
     log:
         "logs/verify.log",
     localrule: True

@@ -63,6 +63,7 @@ def complete_record(outcome):
 onstart:
     lift_default_rate_limit()
     ask_before_slurm_forgets()
+    wait_for_slurm()
     begin_recovery()
     begin_record()
 

@@ -1,17 +1,24 @@
 # What a run would do and how far it is: the command whose run is looked at.
 import shlex
 
+from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
+
 # Targets that look at a run and are none.
 LOOKS = {"changed", "estimate", "status", "verify"}
 
 
-def without_lock(wildcards):
-    """No inputs; keeps Snakemake from taking away the lock of a run that is under way.
+def looking_only(wildcards):
+    """No inputs; keeps Snakemake from doing harm to a run that is under way, if this is none.
 
-    Snakemake removes all locks of the folder at its end, whoever set them.
+    It would remove all locks of the folder at its end, whoever set them. And it would load the
+    executor of the profile, though there is no job for it: SLURM's removes empty folders of logs
+    when it ends, also that of a job that waits in the queue, which then cannot start.
     """
     if set(workflow.dag_settings.targets) <= LOOKS:
         workflow.persistence.lock = workflow.persistence.noop
+        if not workflow.local_exec:
+            here = ExecutorPluginRegistry().get_plugin("local")
+            workflow.executor_plugin.executor = here.executor
     return []
 
 

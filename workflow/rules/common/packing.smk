@@ -2,7 +2,7 @@
 import functools
 import itertools
 
-from capsynth.datasets.folder import NEVER_PACKED, files_token, source_token
+from capsynth.datasets.folder import NEVER_PACKED, drawn_token, files_token, source_token
 from capsynth.datasets.imagenet import subset
 from capsynth.datasets.layouts import (
     CORRUPTION_FOLDERS,
@@ -15,6 +15,7 @@ from capsynth.datasets.missing import missing_message
 from capsynth.datasets.rows import SourceSettings
 from capsynth.datasets.sources import (
     SOURCES,
+    SUMMARY,
     class_digests,
     class_token,
     index_token,
@@ -177,30 +178,42 @@ def dataset_stamps(wildcards):
     return download_stamps(config["dataset"])
 
 
-@functools.cache
 def source_is_there():
-    """Whether a data set in few large files can be looked at."""
+    """Whether a data set in few large files can be looked at; it may be fetched meanwhile."""
     if not download_stamps(config["dataset"]):
         check_sources()
         return True
     return all(Path(stamp).exists() for stamp in download_stamps(config["dataset"]))
 
 
-@functools.cache
 def digests_of_classes():
     """The names of the contents of all classes of a data set in few large files."""
     if not source_is_there():
         return {}
+    summary = Path(f"results/{DATASET}/source/{SUMMARY}")
+    return digests_after_scan(summary.stat().st_mtime_ns if summary.exists() else None)
+
+
+@functools.cache
+def digests_after_scan(scanned_ns):
+    """These names, for as long as there is no other scan: a job of this run may scan anew."""
     folder = Path(f"results/{DATASET}/source")
     return class_digests(source_settings(config["dataset"]), CLASS_IDS, folder)
 
 
 def shard_token(wildcards):
-    """The name of the contents of a shard's class."""
+    """The name of the contents of a shard's class.
+
+    As all params, it is worked out here and, later, on the node that runs the job, and has to be
+    the same: it may depend on what the user has, and on nothing that another job makes anew.
+    """
     class_id, _ = split_shard_name(wildcards.shard)
     index = Path(f"results/{DATASET}/real/.{wildcards.shard}.sources.json")
     if is_indexed():
         return class_token(digests_of_classes().get(class_id), index)
+    if config["dataset"]["source"] == "openmoji":
+        folder = Path(f"results/{DATASET}/source")
+        return drawn_token(folder, folder / f"{class_id}.json", index)
     return source_token({class_id: Path(class_folder(wildcards))}, index)
 
 
@@ -257,6 +270,9 @@ def eval_token(wildcards):
         check_sources()
         settings = source_settings(eval_set)
         return files_token(source_of(settings).paths(settings), index)
+    if eval_set["source"] == "openmoji":
+        folder = Path(f"results/eval_sets/source/{name}")
+        return drawn_token(folder, folder.with_name(f"{name}.json"), index)
     if eval_set["layout"] == CORRUPTION_FOLDERS:
         return NEVER_PACKED
     return source_token({f.label: f.path for f in eval_class_folders(name)}, index)

@@ -14,11 +14,18 @@ def lift_default_rate_limit():
         workflow.scheduler.job_rate_limiter = None
 
 
+def slurm_executor():
+    """The executor of the SLURM plugin if this run submits through it; a look at a run does not."""
+    executor = workflow.scheduler._executor
+    return executor if type(executor).__module__ == "snakemake_executor_plugin_slurm" else None
+
+
 def ask_before_slurm_forgets():
     """Ask SLURM for the jobs of this run before it forgets those that have ended."""
-    if workflow.executor_plugin.name != "slurm":
+    executor = slurm_executor()
+    if executor is None:
         return
     from snakemake_executor_plugin_slurm.job_status_query import get_min_job_age
 
-    if workflow.scheduler._executor.get_status_command() == "squeue":
-        ask_in_time(workflow.scheduler._executor, get_min_job_age())
+    if executor.get_status_command() == "squeue":
+        ask_in_time(executor, get_min_job_age())

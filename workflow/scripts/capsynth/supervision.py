@@ -9,6 +9,8 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
+from capsynth.submission import will_pass
+
 PREFIX = "capsynth"
 PREFIX_OPTION = "--slurm-jobname-prefix"
 
@@ -25,12 +27,6 @@ RELEASABLE = frozenset({"launch_failed_requeued_held", "jobholdmaxrequeue"})
 HOPELESS = frozenset({"dependencyneversatisfied"})
 RELEASES = 3  # of one job: what fails a fourth time to start is resubmitted
 
-# What sbatch says when the controller, not the job, is at fault.
-_CONTROLLER_TROUBLE = re.compile(
-    r"unable to contact slurm controller|connection (refused|timed out|reset)|socket timed out"
-    r"|zero bytes were transmitted|temporarily unable to accept job|communication connection",
-    re.IGNORECASE,
-)
 # The plugin asks for the states of its jobs through these: they are no work of Snakemake's.
 SLURM_CLIENTS = frozenset({"squeue", "sacct", "scontrol", "sbatch", "scancel", "sinfo"})
 BUSY_SHARE = 0.1  # of a core, above which Snakemake is at work; waiting for jobs takes 0.01
@@ -178,7 +174,7 @@ class Story:
         finished: Number of steps that it finished.
         failures: The jobs that failed in the end.
         last_attempts: SLURM's id of the last attempt of each job that was submitted.
-        unsubmitted: Whether a job failed because the controller could not be reached.
+        unsubmitted: Whether SLURM refused a job for a reason that passes.
         locked: Whether another Snakemake held the lock of the folder.
         begun: Whether it had read all rules and files, and began to start jobs.
     """
@@ -219,7 +215,7 @@ def read_log(text: str) -> Story:
         if error and jobid:
             refused = _NOT_SUBMITTED.search(entry)
             failed[jobid[1]] = Failure(error[1], logs[1] if logs else "no log")
-            unsubmitted[jobid[1]] = bool(refused and _CONTROLLER_TROUBLE.search(refused[1]))
+            unsubmitted[jobid[1]] = bool(refused and will_pass(refused[1]))
     return Story(
         finished=len(finished),
         failures=tuple(failure for jobid, failure in failed.items() if jobid not in finished),
@@ -258,7 +254,7 @@ def reason_to_restart(exit_code: int, story: Story, states: Mapping[str, str]) -
     if lost:
         return f"jobs were taken away in their last attempt: {', '.join(lost)}"
     if story.unsubmitted:
-        return "the controller could not be reached to submit jobs"
+        return "SLURM took no jobs when they were submitted"
     return None
 
 

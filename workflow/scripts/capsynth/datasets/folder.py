@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from capsynth.datasets.drawn import images_digest
 from capsynth.errors import CapsynthError
 from capsynth.files import open_file, read_json, write_json
 from capsynth.fingerprints import fingerprint
@@ -147,6 +148,34 @@ def read_packed(index: Path) -> dict[str, Any]:
     return {"token": NEVER_PACKED, "files": {}}
 
 
+def drawn_token(root: Path, stamp: Path, index: Path) -> str:
+    """Return a name of the contents of folders that were drawn, a constant as long as they are so.
+
+    It depends on no earlier packing: a job that draws and one that packs may run one after the
+    other on a node, where the token must be what it was before on the login node. The folders are
+    as they were drawn before and after; only somebody's edit of them makes a difference.
+
+    Args:
+        root: The folder of the class folders.
+        stamp: What was drawn, see ``datasets.openmoji.folders``.
+        index: What was packed of it; spares reading files that have not changed since.
+
+    Raises:
+        CapsynthError: If a folder that does exist holds no image.
+    """
+    try:
+        drawn = read_json(stamp) if stamp.exists() else {}
+    except Damaged:
+        drawn = {}  # another one is an input that changed; whoever packs says what is wrong with it
+    folders = {class_id: root / class_id for class_id in drawn.get("class_ids", [])}
+    if not folders or not all(folder.exists() for folder in folders.values()):
+        return NEVER_PACKED
+    known = read_packed(index)["files"] if index.exists() else {}
+    now = _digests(_images_of(folders), known)
+    is_as_drawn = images_digest(now.values()) == drawn["images_sha256"]
+    return NEVER_PACKED if is_as_drawn else fingerprint(now)
+
+
 def _is_unchanged(folders: Mapping[str, Path], known: Mapping[str, list[int | str]]) -> bool:
     """Say whether sizes and times of all images are as recorded, and no image came or went.
 
@@ -206,12 +235,18 @@ def _digest(path: Path) -> str:
 
 def _token(files: Iterable[Watched], recorded: Mapping[str, Any]) -> str:
     known: dict[str, list[int | str]] = recorded["files"]
+    now = _digests(files, known)
+    if len(now) == len(known) and all(now.get(name) == row[2] for name, row in known.items()):
+        return str(recorded["token"])
+    return fingerprint(now)
+
+
+def _digests(files: Iterable[Watched], known: Mapping[str, list[int | str]]) -> dict[str, str]:
+    """Return the digests of files by name; those that are as recorded are not read."""
     missing: list[int | str] = [-1, -1, ""]
     now: dict[str, str] = {}
     for name, file, size, mtime_ns in files:
         then = known.get(name, missing)
         same = then[0] == size and then[1] == mtime_ns
         now[name] = str(then[2]) if same else _digest(Path(file))
-    if len(now) == len(known) and all(now.get(name) == row[2] for name, row in known.items()):
-        return str(recorded["token"])
-    return fingerprint(now)
+    return now
