@@ -16,10 +16,11 @@ import pack_real
 from capsynth import packing
 from capsynth.corruptions import IMAGENET_C
 from capsynth.datasets.imagenet import wordnet_ids
+from capsynth.datasets.selection import place_of
 from capsynth.errors import CapsynthError
 from capsynth.files import dump_json
 from capsynth.packing import short_key
-from capsynth.shards import ShardReader, ShardRecord, read_manifest
+from capsynth.shards import ShardReader, ShardRecord, part_of, read_manifest
 from capsynth.source_images import without_metadata
 
 FORMAT = dump_json({"side": None, "extension": "jpg"})
@@ -221,6 +222,52 @@ def test_a_mixture_of_roots_keeps_every_image_under_a_key_of_its_own(tmp_path: P
     records = pack_set(tmp_path, [tench], folder=roots, layout="index-folders")
     assert [r.key for r in records] == [f"{root.name}_{tench}_same" for root in roots]
     assert len({r.sha256 for r in records}) == 3
+
+
+def test_a_class_of_which_nothing_is_taken_or_can_be_used_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "cat"
+    photo(folder / "a.png")
+    place = place_of("cat", "a")
+    with pytest.raises(CapsynthError, match=r"class cat: dataset\.share .* none of its 1 images"):
+        pack_shard(tmp_path, "cat-0", folder=folder, selection=taken(0, place))
+    with pytest.raises(CapsynthError, match=r"eval_sets\.e: nothing is taken of class cat"):
+        pack_set(tmp_path, ["cat"], folder=tmp_path, selection=taken(0, place))
+    (folder / "a.png").write_text("broken")
+    given = {"folder": folder, "max_rejected": 0.1}
+    with pytest.raises(CapsynthError, match=r"class cat: none of its 1 images can be used: a\.png"):
+        pack_shard(tmp_path, "cat-0", **given)
+    assert not (tmp_path / "cat-0.tar").exists()
+    # One of the parts may be empty, as long as another one has an image that can be used.
+    other = next(key for key in "bcdefgh" if part_of(key, 2) != part_of("a", 2))
+    (folder / f"{other}.png").write_text("broken")
+    for part in range(2):
+        with pytest.raises(CapsynthError, match="none of its 2 images can be used"):
+            pack_shard(tmp_path, f"cat-{part}", **given, parts_per_class=2)
+    photo(folder / f"{other}.png")
+    packed = [pack_shard(tmp_path, f"cat-{part}", **given, parts_per_class=2) for part in range(2)]
+    assert sorted(r.status for records in packed for r in records) == ["ok", "rejected"]
+
+
+def test_what_is_not_read_of_a_class_folder_is_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("a.jfif", "b.jpe", "c.png", "more/d.png", "more/deep/e.jpg"):
+        path = tmp_path / "cat" / name
+        photo(path.with_suffix(".jpg"))
+        path.with_suffix(".jpg").rename(path)
+    for name in ("f.heic", "g.avif", "h.avif", ".DS_Store"):
+        (tmp_path / "cat" / name).touch()
+    records = pack_shard(tmp_path, "cat-0", folder=tmp_path / "cat")
+    assert [(r.key, r.status) for r in records] == [("a", "ok"), ("b", "ok"), ("c", "ok")]
+    left = "2 .avif, 1 .heic, 1 subfolder with 2 images"
+    assert f"cat: {left}; images lie in the folder itself" in caplog.text
+    caplog.clear()
+    pack_set(tmp_path, ["cat"], folder=tmp_path)
+    assert left in caplog.text
+    (tmp_path / "dog/images").mkdir(parents=True)
+    photo(tmp_path / "dog/images/a.png")
+    with pytest.raises(CapsynthError, match=r"holds no image .*, but 1 subfolder with 1 images;"):
+        pack_shard(tmp_path, "dog-0", folder=tmp_path / "dog")
 
 
 def test_images_whose_keys_would_meet_in_an_evaluation_set_are_all_packed(tmp_path: Path) -> None:

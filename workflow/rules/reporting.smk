@@ -34,6 +34,8 @@ rule make_tables:
     input:
         **code("make_tables"),
         scores="results/scores.csv",
+        manifests=noted_manifests,
+        arguments=noted_arguments,
     output:
         main=report(
             "results/report/tables/main.html",
@@ -64,7 +66,7 @@ rule make_tables:
         settings=report_settings,
     shell:
         f"{RUN}/make_tables.py"
-        " --scores {input.scores:q}"
+        " @{input.arguments:q} --scores {input.scores:q}"
         " --config-json {params.settings:q} --output-dir results/report/tables 2> {log:q}"
 
 

@@ -1,26 +1,47 @@
 """Write the report's tables as CSV, Markdown, LaTeX and HTML."""
 
 import argparse
+import logging
 import sys
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 from capsynth import cli
+from capsynth.reporting.data_notes import Images, data_notes
 from capsynth.reporting.score_tables import make_tables
 from capsynth.reporting.scores import read_scores
 from capsynth.reporting.settings import ReportSettings
 from capsynth.settings import settings_from_json
 
+log = logging.getLogger(__name__)
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, fromfile_prefix_chars="@")
     parser.add_argument("--scores", type=Path, required=True)
     parser.add_argument("--config-json", required=True, help="JSON of settings.ReportSettings")
     parser.add_argument("--output-dir", type=Path, required=True)
+    parser.add_argument("--class-ids", nargs="+", default=[], help="of the data set")
+    parser.add_argument("--parts-per-class", type=int, default=1)
+    parser.add_argument("--real", type=Path, help="folder of the shards of real images")
+    parser.add_argument(
+        "--training-set", nargs=3, action="append", default=[], metavar=("NAME", "FOLDER", "SHARE")
+    )
+    parser.add_argument(
+        "--eval-set", nargs=2, action="append", default=[], metavar=("NAME", "MANIFEST")
+    )
     args = parser.parse_args(argv)
     settings = settings_from_json(ReportSettings, args.config_json)
-    make_tables(read_scores(args.scores), settings, args.output_dir)
+    training_sets: dict[str, dict[Path, float]] = defaultdict(dict)
+    for name, folder, share in args.training_set:
+        training_sets[name][Path(folder)] = float(share)
+    images = Images(tuple(args.class_ids), args.parts_per_class, training_sets, args.real)
+    notes = data_notes(images, {name: Path(manifest) for name, manifest in args.eval_set})
+    for note in notes:
+        log.warning(note)
+    make_tables(read_scores(args.scores), settings, args.output_dir, notes)
 
 
 if __name__ == "__main__":

@@ -62,6 +62,45 @@ def report_settings(wildcards):
     )
 
 
+def noted_folders():
+    """The folders of shards that training sets hold or descend from."""
+    folders = {f for name in config["training_sets"] for f in training_folders(name)}
+    trained_on = {v for mix in config["training_sets"].values() for v in mix["variants"]}
+    real = {f"results/{DATASET}/real"} if any(map(needs_captions, trained_on)) else set()
+    return sorted(folders | real)
+
+
+def noted_eval_sets():
+    """The manifests of evaluation sets whose images could be those of the data set, by name.
+
+    Of corrupted images, of which there may be millions, none is byte for byte.
+    """
+    return {
+        name: f"results/eval_sets/{name}.jsonl"
+        for name in REPORTED_EVAL_SETS
+        if not config["eval_sets"][name]["corruptions"]
+    }
+
+
+def noted_manifests(wildcards):
+    """The manifests of all images behind the scores, which tables have notes on."""
+    shards = [f"{folder}/{shard}.jsonl" for folder in noted_folders() for shard in SHARDS]
+    return [*shards, *noted_eval_sets().values()]
+
+
+def noted_arguments(wildcards):
+    """The same as arguments."""
+    words = ["--class-ids", *CLASS_IDS, "--parts-per-class", PARTS]
+    real = f"results/{DATASET}/real"
+    words += ["--real", real] if real in noted_folders() else []
+    for name in config["training_sets"]:
+        for folder, share in training_folders(name).items():
+            words += ["--training-set", name, folder, share]
+    for name, manifest in noted_eval_sets().items():
+        words += ["--eval-set", name, manifest]
+    return argument_file("tables", words)
+
+
 def ablation_settings(wildcards):
     """What the table of ablations shows, as one JSON value."""
     ablations = [asdict(ablation) for ablation in ABLATIONS]

@@ -1,7 +1,6 @@
 """Packing real images into class shards and evaluation sets."""
 
 import functools
-import hashlib
 import io
 import logging
 import math
@@ -16,7 +15,13 @@ from pathlib import Path
 from PIL import Image
 
 from capsynth.corruptions import CorruptionSettings, corrupt_by
-from capsynth.datasets.folder import EXTENSIONS, list_images, write_files_index, write_index
+from capsynth.datasets.folder import (
+    EXTENSIONS,
+    left_out,
+    list_images,
+    write_files_index,
+    write_index,
+)
 from capsynth.datasets.layouts import (
     CLASS_FOLDERS,
     CORRUPTION_FOLDERS,
@@ -30,9 +35,11 @@ from capsynth.datasets.sources import CACHE, source_of, write_class_index
 from capsynth.errors import CapsynthError
 from capsynth.files import write_json
 from capsynth.fingerprints import fingerprint
-from capsynth.names import printable, shown
+from capsynth.names import shown
 from capsynth.progress import Progress
+from capsynth.sample_keys import KEY_BYTES, EvalKeys, short_key, with_digest
 from capsynth.seeding import derive_seed
+from capsynth.set_aside import check_classes, check_taken, not_all_rejected, with_few_rejected
 from capsynth.shards import (
     OK,
     REJECTED,
@@ -46,14 +53,8 @@ from capsynth.source_images import ImageFormat, read_image_file, stored_bytes
 
 log = logging.getLogger(__name__)
 
-# A tar's member names have 100 bytes (USTAR); ".json" follows the key, in evaluation sets the
-# corruption before it.
-KEY_BYTES = 90
-EVAL_KEY_BYTES = 74
 # Images handed to each process that corrupts, beyond the one it works on.
 WAITING = 2
-# Reasons that a message about too many of them gives; the log has all.
-FEW = 3
 
 
 @dataclass(frozen=True)
@@ -104,52 +105,6 @@ def read_samples(
             yield Sample(record, data)
 
 
-def short_key(key: str, limit: int) -> str:
-    """Return ``key`` if it fits, else its beginning and a digest of it.
-
-    A key fits if it has at most ``limit`` bytes of UTF-8 and nothing unprintable in it.
-    """
-    encoded = printable(key).encode()
-    if encoded == key.encode(errors="surrogatepass") and len(encoded) <= limit:
-        return key
-    return _with_digest(encoded, key, limit)
-
-
-def _with_digest(start: bytes, name: str, limit: int) -> str:
-    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:16]
-    return start[: limit - 17].decode(errors="ignore") + "-" + digest
-
-
-def eval_key(class_id: str, stem: str, prefix: str = "") -> str:
-    """Return the key of an image of an evaluation set.
-
-    All classes are in one shard, and several sets call the first image of every class the same: the
-    class stands before a name that does not begin with it.
-    """
-    key = stem if stem.startswith(f"{class_id}_") else f"{class_id}_{stem}"
-    return short_key(f"{prefix}_{key}" if prefix else key, EVAL_KEY_BYTES)
-
-
-class _EvalKeys:
-    """Keys of the images of one evaluation set, none of which two images have.
-
-    ``bat_1.jpg`` and ``1.jpg`` of class ``bat``, the ``1.jpg`` of two folders that a class map
-    makes one class, and images of the classes ``a`` and ``a_b`` may meet in one key: all but the
-    first get a digest of what they are.
-    """
-
-    def __init__(self) -> None:
-        self._first: dict[str, tuple[str, ...]] = {}
-
-    def key(self, class_id: str, folder: str, stem: str, prefix: str = "") -> str:
-        """Return the key of an image; the same of one that is stored corrupted in several ways."""
-        key = eval_key(class_id, stem, prefix)
-        image = (class_id, prefix, folder, stem)
-        if self._first.setdefault(key, image) == image:
-            return key
-        return _with_digest(key.encode(), "/".join(image), EVAL_KEY_BYTES)
-
-
 def _stem(name: str) -> str:
     return Path(name).stem
 
@@ -185,18 +140,21 @@ def pack_class_shard(
         manifest: Its manifest.
         index: Index of the source files, see ``datasets.folder``.
         selection: What is taken of the class.
-        max_rejected: Share of the images, rounded up to whole ones, that may be set aside.
+        max_rejected: Share of the images, rounded up to whole ones, that may be set aside; below 1
+            not all of a class.
 
     Raises:
-        CapsynthError: If more are set aside.
+        CapsynthError: If more are set aside, or nothing is taken of the class.
     """
     images, keys = [], dict[str, str]()
-    for rank, file in enumerate(list_images(folder)):
+    files = list_images(folder)
+    _tell_left_out(folder)
+    for rank, file in enumerate(files):
         key = short_key(_stem(file.name), KEY_BYTES)
         read: Callable[[], bytes] = functools.partial(read_image_file, folder / file.name)
         if keys.setdefault(key, file.name) != file.name:
             read = functools.partial(_refuse, f"the name of {keys[key]!r} but for the extension")
-            key = _with_digest(key.encode(), file.name, KEY_BYTES)
+            key = with_digest(key.encode(), file.name, KEY_BYTES)
         images.append(SourceImage(key, shown(file.name), class_id, class_index, rank, read))
     shard = (class_id, part, parts_per_class)
     _pack_part(images, shard, image_format, selection, max_rejected, tar, manifest)
@@ -255,6 +213,14 @@ def pack_indexed_shard(
     write_class_index(index, class_id, token, rows.parent)
 
 
+def _tell_left_out(folder: Path) -> None:
+    if left := left_out(folder):
+        log.warning(
+            "not read in class folder %s: %s; images lie in the folder itself and end in %s",
+            *(folder, left, ", ".join(sorted(EXTENSIONS))),
+        )
+
+
 def _refuse(reason: str) -> bytes:
     raise ValueError(reason)
 
@@ -270,32 +236,30 @@ def _pack_part(
 ) -> None:
     class_id, part, parts_per_class = shard
     taken = select(images, class_id, selection, lambda image: _key_of_choice(image.name))
+    check_taken(class_id, len(taken), len(images), selection)
     mine = [image for image in taken if part_of(image.key, parts_per_class) == part]
     mark = fingerprint({"side": image_format.side, "extension": image_format.extension})
     with Progress(f"pack {class_id}-{part}", len(mine), "image") as progress:
         samples = read_samples(mine, image_format, mark)
         allowed = math.ceil(round(max_rejected * len(mine), 6))
-        samples = _with_few_rejected(samples, len(mine), allowed, f"{class_id}-{part}")
+        samples = with_few_rejected(samples, len(mine), allowed, f"{class_id}-{part}")
+        if max_rejected < 1:
+            others = (
+                _is_usable(image, image_format)
+                for image in taken
+                if part_of(image.key, parts_per_class) != part
+            )
+            samples = not_all_rejected(samples, class_id, len(taken), others)
         count = write_shard(tar, manifest, _counted(samples, progress))
     log.info("packed %d of %d images of class %s", count, len(images), class_id)
 
 
-def _with_few_rejected(
-    samples: Iterable[Sample], total: int, allowed: int, shard: str
-) -> Iterator[Sample]:
-    """Yield the samples; raise CapsynthError after the last if more were set aside than allowed."""
-    reasons = []
-    for sample in samples:
-        if sample.record.status == REJECTED:
-            reasons.append(str(sample.record.reason))
-        yield sample
-    if len(reasons) > allowed:
-        more = f"; and {len(reasons) - FEW} more" if len(reasons) > FEW else ""
-        raise CapsynthError(
-            f"shard {shard}: {len(reasons)} of {total} images are set aside, and "
-            f"dataset.max_rejected allows {allowed}: {'; '.join(reasons[:FEW])}{more}. Mend or "
-            "remove them (the log names all), or raise dataset.max_rejected"
-        )
+def _is_usable(image: SourceImage, image_format: ImageFormat) -> bool:
+    try:
+        stored_bytes(image.read(), image_format)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _key_of_choice(name: str) -> str:
@@ -333,7 +297,7 @@ def eval_images(
     An image's ``index`` is its rank within its folder.
     """
     places = {class_id: place for place, class_id in enumerate(class_ids)}
-    keys = _EvalKeys()
+    keys = EvalKeys()
     for folder in folders:
         # What is stored corrupted has the keys of the clean images. Keys are given to all images,
         # not to those taken: they do not depend on what is taken.
@@ -342,6 +306,7 @@ def eval_images(
             (rank, file, keys.key(folder.class_id, place, _stem(file.name), folder.prefix))
             for rank, file in enumerate(list_images(folder.path))
         ]
+        _tell_left_out(folder.path)
         for rank, file, key in select(
             files, folder.class_id, selection, lambda one: shown(_stem(one[1].name))
         ):
@@ -369,7 +334,7 @@ def indexed_eval_images(
     rows, _ = source.scan(_with_label_classes(settings, class_ids), kept_class_ids, cache)
     read = source.open_images(settings, cache)
     places = {class_id: place for place, class_id in enumerate(class_ids)}
-    keys = _EvalKeys()
+    keys = EvalKeys()
     for class_id in kept_class_ids:
         numbered: list[tuple[int, SourceRow, str]] = [
             (rank, row, keys.key(class_id, "", row.key)) for rank, row in enumerate(rows[class_id])
@@ -424,7 +389,8 @@ def pack_evaluation_set(
         workers: Processes that corrupt images.
 
     Raises:
-        CapsynthError: If an image cannot be read: an evaluation set has no holes.
+        CapsynthError: If an image cannot be read, or a class has none: an evaluation set has no
+            holes.
     """
     kept = list(class_ids if kept_class_ids is None else kept_class_ids)
     about = {
@@ -438,9 +404,13 @@ def pack_evaluation_set(
     if isinstance(source, EvalSource):
         folders = source.folders(kept)
         images = eval_images(folders, class_ids, selection)
+        # A class map may lack classes.
+        expected = list(dict.fromkeys(folder.class_id for folder in folders))
     else:
         images = indexed_eval_images(source, kept, class_ids, selection, cache)
+        expected = kept
     everything = list(images)
+    check_classes((image.class_id for image in everything), expected, tar.stem)
     kinds = 1 if corruption is None else len(corruption.kinds)
     with (
         Progress(f"pack {tar.stem}", len(everything) * kinds, "image") as progress,

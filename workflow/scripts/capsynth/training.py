@@ -370,6 +370,10 @@ def _train(
         None if half is None else in_half,
         again=recipe.epochs > 1 or recipe.steps is not None,
     )
+    held = images.class_indices
+    if processes.first and len(held) < len(class_ids):
+        lacking = [class_id for index, class_id in enumerate(class_ids) if index not in held]
+        log.warning("without an image to train on: class %s", ", ".join(lacking))
     steps = total_steps(recipe, math.ceil(images.available / recipe.batch_size))
     data_mark = files_digest([s.manifest for s in shards])
     fractions = [s.fraction for s in shards]

@@ -9,6 +9,7 @@ copying, touching or restoring the same bytes is no change, and no image is read
 import hashlib
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,11 @@ from capsynth.names import shown
 
 log = logging.getLogger(__name__)
 
-EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+# .jfif, .jpe, .pjpeg and .pjp are JPEG files by the names that browsers and cameras give them.
+EXTENSIONS = frozenset(
+    {".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".pjpeg", ".pjp", ".webp", ".bmp", ".gif", ".tif"}
+    | {".tiff"}
+)
 # A photo of 100 megapixels takes less.
 MAX_IMAGE_BYTES = 1 << 29
 NEVER_PACKED = "not packed before"
@@ -58,7 +63,7 @@ def list_images(folder: Path) -> list[SourceFile]:
     """
     try:
         with os.scandir(folder) as entries:
-            found = [_source_file(e) for e in entries if _is_named_like_an_image(e.name)]
+            found = [_source_file(e) for e in entries if is_named_like_an_image(e.name)]
     except FileNotFoundError:
         raise CapsynthError(
             f"class folder {folder} does not exist; create it or take the class off dataset.classes"
@@ -69,14 +74,41 @@ def list_images(folder: Path) -> list[SourceFile]:
             "off dataset.classes"
         ) from None
     if not found:
+        left = left_out(folder)
         raise CapsynthError(
-            f"class folder {folder} holds no image ({', '.join(sorted(EXTENSIONS))}); "
-            "add images or take the class off dataset.classes"
+            f"class folder {folder} holds no image ({', '.join(sorted(EXTENSIONS))})"
+            f"{f', but {left}' if left else ''}; add images or take the class off dataset.classes"
         )
     return sorted(found, key=lambda file: file.name)
 
 
-def _is_named_like_an_image(name: str) -> bool:
+def left_out(folder: Path) -> str | None:
+    """Return what of a class folder is not read, in words with counts; None if nothing is.
+
+    Files in subfolders are counted where they are named like images.
+    """
+    subfolders = inside = 0
+    files: Counter[str] = Counter()
+    for entry in os.scandir(folder):
+        if entry.is_dir():
+            subfolders += 1
+            inside += sum(1 for name in _files_below(entry.path) if is_named_like_an_image(name))
+        elif not entry.name.startswith(".") and not is_named_like_an_image(entry.name):
+            files[os.path.splitext(entry.name)[1].lower()] += 1
+    words = [f"{files[suffix]} {shown(suffix) or 'without extension'}" for suffix in sorted(files)]
+    if subfolders:
+        named = "subfolder" if subfolders == 1 else "subfolders"
+        words.append(f"{subfolders} {named} with {inside} images")
+    return ", ".join(words) or None
+
+
+def _files_below(folder: str) -> Iterator[str]:
+    for _, _, names in os.walk(folder):
+        yield from names
+
+
+def is_named_like_an_image(name: str) -> bool:
+    """Say whether a file's name ends as those of images do that are read."""
     return os.path.splitext(name)[1].lower() in EXTENSIONS
 
 
@@ -187,7 +219,7 @@ def _is_unchanged(folders: Mapping[str, Path], known: Mapping[str, list[int | st
             for entry in entries:
                 row = known.get(f"{label}/{entry.name}")
                 if row is None:
-                    if _is_named_like_an_image(entry.name):
+                    if is_named_like_an_image(entry.name):
                         return False
                     continue
                 if row[1] == NO_TIME:
@@ -226,7 +258,7 @@ def _digest(path: Path) -> str:
     try:
         with open_file(path) as file:
             size = os.fstat(file.fileno()).st_size
-            if size > MAX_IMAGE_BYTES and _is_named_like_an_image(path.name):
+            if size > MAX_IMAGE_BYTES and is_named_like_an_image(path.name):
                 return UNREADABLE  # as packing has it; a hole of terabytes would be read for hours
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:

@@ -84,6 +84,11 @@ class ShardedImages(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self._items)
 
+    @property
+    def class_indices(self) -> set[int]:
+        """The classes that have an image."""
+        return {record.class_index for _, record in self._items}
+
     def __getitem__(self, place: Place) -> Sample:
         """Return the image at a position, or at (epoch, position) where randomness is wanted."""
         epoch, i = place if isinstance(place, tuple) else (0, place)

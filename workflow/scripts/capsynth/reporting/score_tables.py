@@ -1,6 +1,7 @@
 """Tables of scores: accuracy, comparisons, accuracy by class."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -216,8 +217,16 @@ def class_table(index: ScoreIndex, settings: ReportSettings) -> Table:
     return Table("per-class", "Accuracy by class", note, columns, tuple(rows))
 
 
-def make_tables(scores: Sequence[Score], settings: ReportSettings, folder: Path) -> None:
+def make_tables(
+    scores: Sequence[Score], settings: ReportSettings, folder: Path, notes: Sequence[str] = ()
+) -> None:
     """Write ``main``, ``comparisons`` and ``per-class`` into ``folder`` in every format.
+
+    Args:
+        scores: All scores.
+        settings: What is shown.
+        folder: Where to.
+        notes: Sentences on the images behind the scores, which end the note of each table.
 
     Raises:
         CapsynthError: If none of the configured training sets has a score.
@@ -230,4 +239,4 @@ def make_tables(scores: Sequence[Score], settings: ReportSettings, folder: Path)
             f"{', '.join(settings.training_sets)}; run collect_scores for them"
         )
     for table in tables:
-        write_table(table, folder)
+        write_table(replace(table, note=" ".join([table.note, *notes])), folder)
