@@ -55,7 +55,7 @@ rule pack_real:
     """Pack the real images of one class shard."""
     input:
         **code("pack_real"),
-        folder=ancient(given_class_folder),
+        folder=ancient(drawn_class_folder),
         stamp=class_folder_stamp,
         rows=class_rows,
         downloaded=ancient(dataset_stamps),
@@ -115,7 +115,7 @@ rule pack_eval_set:
     """Pack an evaluation set."""
     input:
         **code("pack_eval_set"),
-        folder=ancient(given_eval_folders),
+        folder=ancient(drawn_eval_folder),
         stamp=eval_folder_stamp,
         downloaded=ancient(eval_stamps),
     output:
@@ -137,6 +137,7 @@ rule pack_eval_set:
         selection=eval_selection,
         corruptions=eval_corruption_flags,
         token=eval_token,
+        class_map=eval_class_map,  # for Snakemake alone: another content is another set
     shell:
         f"{RUN}/pack_eval_set.py"
         " {params.source}"

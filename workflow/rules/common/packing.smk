@@ -22,6 +22,7 @@ from capsynth.datasets.sources import (
     read_class_index,
     source_of,
 )
+from capsynth.fingerprints import fingerprint
 
 
 def downloaded(entry):
@@ -141,13 +142,17 @@ def class_folder(wildcards):
     return f"{source_roots(config['dataset'])[0]}/{class_id}"
 
 
-def given_class_folder(wildcards):
-    """The class folder as an input: one that is drawn, or that the user has."""
-    if is_indexed():
-        return []
+def drawn_class_folder(wildcards):
+    """The class folder as an input, if it is drawn.
+
+    What the user has is no input but checked here, and watched by its contents (``shard_token``):
+    Snakemake fails a job whose input is dated later than its outputs, which is so for ever of a
+    folder that a machine with a wrong clock has written.
+    """
+    if config["dataset"]["source"] == "openmoji":
+        return class_folder(wildcards)
     check_sources()
-    # What is downloaded is watched by its stamp, and may not be there yet.
-    return [] if download_stamps(config["dataset"]) else class_folder(wildcards)
+    return []
 
 
 def class_folder_stamp(wildcards):
@@ -237,15 +242,18 @@ def index_flags(wildcards):
     )
 
 
-def given_eval_folders(wildcards):
-    """The folders of an evaluation set as inputs: what is drawn, or what the user has."""
-    eval_set = config["eval_sets"][wildcards.eval_set]
-    if eval_set["source"] == "openmoji":
+def drawn_eval_folder(wildcards):
+    """The folder of an evaluation set as an input, if it is drawn; see ``drawn_class_folder``."""
+    if config["eval_sets"][wildcards.eval_set]["source"] == "openmoji":
         return [f"results/eval_sets/source/{wildcards.eval_set}"]
     check_sources()
-    is_given = eval_set["source"] == "folder" and not download_stamps(eval_set)
-    given = source_roots(eval_set) if is_given else []
-    return given + ([eval_set["class_map"]] if eval_set["class_map"] else [])
+    return []
+
+
+def eval_class_map(wildcards):
+    """A name of what the class map of an evaluation set says; empty if it has none."""
+    class_map = class_map_of(wildcards.eval_set)
+    return fingerprint(class_map) if class_map else ""
 
 
 def eval_folder_stamp(wildcards):
