@@ -37,6 +37,7 @@ include: "workflow/rules/common/submission.smk"
 include: "workflow/rules/common/bookkeeping.smk"
 include: "workflow/rules/common/resources.smk"
 include: "workflow/rules/common/monitoring.smk"
+include: "workflow/rules/common/warnings.smk"
 include: "workflow/rules/common/stages.smk"
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 CLASS_IDS = ["n01440764", "n02102040", "n07753592"]
 INDICES = [0, 217, 954]
+FUTURE = 4_000_000_000  # the year 2096
 
 
 def photo(path: Path, shade: int = 0) -> None:
@@ -109,6 +110,17 @@ def test_a_set_without_a_class_of_the_data_set_is_refused(folders: Any) -> None:
     assert "eval_sets.tench: none of its classes is one of the data set" in said
 
 
+def test_training_images_in_an_evaluation_set_are_told_before_the_first_job(folders: Any) -> None:
+    folders.config["dataset"]["share"] = [0.0, 0.8]
+    folders.config["eval_sets"]["val"].update(path="./train", share=[0.3, 1.0])
+    folders.write_config(folders.config)
+    done = folders.snakemake("-n", "--quiet", "rules")
+    told = [line for line in (done.stdout + done.stderr).splitlines() if line[:8] == "warning:"]
+    assert [line.split(" (")[0] for line in told] == [
+        "warning: eval_sets.val takes images of dataset"
+    ]
+
+
 def test_a_download_that_is_not_there_is_asked_for_by_its_stamp(folders: Any) -> None:
     assert "download_data(v2-b)" not in folders.owed()
     (folders.folder / "downloads/data/v2-b.json").unlink()
@@ -128,6 +140,10 @@ def test_a_hub_data_set_is_asked_for_in_the_download_folder(folders: Any) -> Non
 def test_folders_of_every_layout_are_packed_and_rerun_by_what_changed(folders: Any) -> None:
     from capsynth.shards import read_manifest
 
+    # A machine with a wrong clock has written them: Snakemake fails jobs with inputs of the future.
+    train = (folders.folder / "train" / class_id for class_id in CLASS_IDS)
+    for path in (*train, *map(folders.folder.joinpath, ("val", "objects", "map.json"))):
+        os.utime(path, (FUTURE, FUTURE))
     done = folders.snakemake(*PACKED)
     assert done.returncode == 0, done.stdout + done.stderr
     sets = {

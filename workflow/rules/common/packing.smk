@@ -149,6 +149,7 @@ def drawn_class_folder(wildcards):
     Snakemake fails a job whose input is dated later than its outputs, which is so for ever of a
     folder that a machine with a wrong clock has written.
     """
+    warn_of_images()
     if config["dataset"]["source"] == "openmoji":
         return class_folder(wildcards)
     check_sources()

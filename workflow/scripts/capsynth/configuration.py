@@ -22,11 +22,14 @@ from capsynth.config_checks import (
     section_of,
 )
 from capsynth.config_sources import ConfigSources
+from capsynth.datasets.entries import class_entries
 from capsynth.errors import CapsynthError
 from capsynth.recipes import with_preset
 from capsynth.schema import check_keys, fill, load_schema, normalise, schema_at
 from capsynth.schema_messages import explain, name_rule
 
+# Entries of a folder that a message names.
+SHOWN = 3
 # What a variant may set itself instead of its generator.
 OVERRIDES = ("num_inference_steps", "guidance_scale", "negative_prompt", "scheduler")
 
@@ -129,12 +132,18 @@ def class_table(dataset: Mapping[str, Any], fields: Collection[str] = ()) -> dic
 
 def _folder_names(path: Path) -> list[str]:
     try:
-        names = sorted(f.name for f in path.iterdir() if f.is_dir() and f.name[0] != ".")
+        names, problems, _ = class_entries(path)
     except OSError as error:
         raise CapsynthError(
             f"dataset.path: {path} cannot be read ({error.strerror}); "
             "name a folder that holds one folder of images a class"
         ) from None
+    if problems:
+        more = f" and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        raise CapsynthError(
+            f"dataset.path: in {path}, whose folders are the classes, {'; '.join(problems[:SHOWN])}"
+            f"{more}; mend it, move it elsewhere, or list the classes in dataset.classes"
+        )
     if len(names) < 2:
         raise CapsynthError(
             f"dataset.path: {path} holds {len(names)} folders; it needs one a class, two at least"

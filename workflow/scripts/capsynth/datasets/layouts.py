@@ -1,5 +1,6 @@
 """How the folders of an evaluation set on disk are arranged, and which class each of them holds."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,7 +168,8 @@ def class_folders(
         for class_id, folder in _folder_names(layout, class_ids, class_map):
             found.append(ClassFolder(class_id, root / folder, start + folder, prefix))
     if layout == CORRUPTION_FOLDERS and len(roots) > 1:
-        present = {f.path.parent for f in found if f.path.parent.is_dir()}
+        # A dead link is no corruption that another root has: it is missing, which is told.
+        present = {f.path.parent for f in found if os.path.lexists(f.path.parent)}
         held = {f.corruption for f in found if f.path.parent in present}
         found = [f for f in found if f.path.parent in present or f.corruption not in held]
     return found

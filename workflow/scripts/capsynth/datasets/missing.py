@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from capsynth.datasets.entries import folder_problem
+
 WORDNET_ID = re.compile(r"n\d{8}")
 SHOWN = 3
 
@@ -34,7 +36,7 @@ def missing_message(
             continue
         lacking = [folder for folder in folders if not folder.is_dir()]
         if lacking:
-            shown = ", ".join(str(folder) for folder in lacking[:SHOWN])
+            shown = ", ".join(map(_with_reason, lacking[:SHOWN]))
             more = f" and {len(lacking) - SHOWN} more" if len(lacking) > SHOWN else ""
             lines.append(f"{key}: lacks {shown}{more} of {len(folders)} class folders")
     if not lines:
@@ -42,6 +44,11 @@ def missing_message(
     is_imagenet = all(WORDNET_ID.fullmatch(class_id) for class_id in class_ids)
     remedy = f"{IMAGENET if is_imagenet else OWN}; {GUIDE}"
     return "images are missing:\n" + "".join(f"  {line}\n" for line in lines) + remedy
+
+
+def _with_reason(folder: Path) -> str:
+    problem = folder_problem(folder)
+    return f"{folder} (it {problem})" if problem else str(folder)
 
 
 def _is_there(root: str) -> bool:

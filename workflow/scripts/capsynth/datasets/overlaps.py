@@ -1,0 +1,90 @@
+"""Images that training and evaluation have in common: told by where they lie, before a run."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from capsynth.classes import ClassInfo
+
+# Names that a line gives.
+SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a data set or an evaluation set takes.
+
+    Attributes:
+        key: Its place in the configuration.
+        places: Names of the folders or files that its images lie in, the same of the same ones.
+        share: The slice of them that it takes.
+    """
+
+    key: str
+    places: frozenset[str]
+    share: tuple[float, float] = (0.0, 1.0)
+
+
+def overlaps(dataset: Taken, eval_sets: Sequence[Taken], calibration: Taken | None) -> list[str]:
+    """Return a line on each evaluation set that takes images of the data set or is calibrated on.
+
+    Args:
+        dataset: The data set.
+        eval_sets: The evaluation sets that are reported.
+        calibration: The evaluation set that temperatures are fitted to, if there is one.
+    """
+    seen = "classifiers are evaluated on what they were trained on"
+    lines = [_line(one, dataset, seen) for one in eval_sets if _meet(dataset, one)]
+    if calibration:
+        if _meet(dataset, calibration):
+            lines.append(_line(calibration, dataset, seen))
+        fitted = "temperatures are judged on what they were fitted to"
+        lines += [_line(one, calibration, fitted) for one in eval_sets if _meet(calibration, one)]
+    return lines
+
+
+def _meet(one: Taken, other: Taken) -> bool:
+    (low, high), (other_low, other_high) = one.share, other.share
+    return not one.places.isdisjoint(other.places) and low < other_high and other_low < high
+
+
+def _line(one: Taken, other: Taken, consequence: str) -> str:
+    shared = sorted(one.places & other.places)
+    more = f" and {len(shared) - 1} more" if len(shared) > 1 else ""
+    slices = " and ".join(f"[{low:g}, {high:g})" for low, high in (other.share, one.share))
+    return (
+        f"{one.key} takes images of {other.key} (of {shared[0]}{more}, shares {slices}): "
+        f"{consequence}; give them shares that do not overlap, or other images"
+    )
+
+
+def equal_classes(classes: Iterable[ClassInfo], folders: Mapping[str, str]) -> Iterator[str]:
+    """Yield a line on each group of classes that have one name, or that are one folder.
+
+    Args:
+        classes: The classes.
+        folders: The folder of each class where the data set lies in folders, the same of the same
+            ones.
+    """
+    by_name: dict[str, list[str]] = {}
+    by_folder: dict[str, list[str]] = {}
+    for about in classes:
+        by_name.setdefault(" ".join(about.class_name.casefold().split()), []).append(about.class_id)
+        if about.class_id in folders:
+            by_folder.setdefault(folders[about.class_id], []).append(about.class_id)
+    for name, class_ids in by_name.items():
+        if len(class_ids) > 1:
+            yield (
+                f"the classes {_listed(class_ids)} are all called {name!r}: prompts cannot tell "
+                "them apart; give them names of their own in dataset.classes"
+            )
+    for folder, class_ids in by_folder.items():
+        if len(class_ids) > 1:
+            yield (
+                f"the classes {_listed(class_ids)} are one folder, {folder}: their images are the "
+                "same; take all but one off dataset.classes"
+            )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{', '.join(names[:SHOWN])}{more}"
