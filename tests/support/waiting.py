@@ -38,3 +38,11 @@ def wait_until(
         if time.monotonic() > end:
             raise TimeoutError(f"{what}: not within {BACKSTOP_S:.0f} s; {instead()}")
         time.sleep(_LOOK_S)
+
+
+# Stands before a script: the job says that it works, and waits in its folder until it may go on.
+UNTIL_TOLD = """import pathlib, time
+pathlib.Path("working").touch()
+while not pathlib.Path("go").exists():
+    time.sleep(0.05)
+"""

@@ -151,6 +151,10 @@ def test_jobs_that_were_never_made_are_told_apart_from_those_that_are_made_anew(
         (replace(NONE, incomplete=True, missing=("b",)), "was cut off before it ended"),
         (replace(NONE, modules=("capsynth/generation.py",)), "its code changed (capsynth/gen"),
         (replace(NONE, modules=()), "its code changed (where is not recorded)"),
+        (
+            replace(NONE, updated={"results/.arguments/a-1.txt": "arguments"}),
+            "which files it reads",
+        ),
         (replace(NONE, updated={"a": "prompts"}), "its prompts changed, by hand or by an earlier"),
         (replace(NONE, inputs_new=("a", "b")), "reads what it did not before: a and 1 more"),
         (replace(NONE, inputs_gone=("a",)), "no longer reads: a"),

@@ -3,24 +3,18 @@
 import base64
 import json
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import UNTIL_TOLD, wait_until
 
 from capsynth.written_inputs import EDITED
 
 pytestmark = pytest.mark.slow
 
 TARGET = "results/scores.csv"
-# Stands before a script: the job says that it works, and waits until it may go on.
-WAITING = """import pathlib, time
-pathlib.Path("working").touch()
-while not pathlib.Path("go").exists():
-    time.sleep(0.05)
-"""
 
 
 @pytest.fixture
@@ -28,15 +22,19 @@ def waiting_run(experiment: Any) -> Iterator[subprocess.Popen[str]]:
     """A run whose job that collects the scores works and waits for the file ``go``."""
     folder: Path = experiment.folder
     script = folder / "workflow/scripts/collect_scores.py"
-    script.write_text(WAITING + script.read_text())
+    script.write_text(UNTIL_TOLD + script.read_text())
     command = ("snakemake", "--cores", "1", TARGET)
     with subprocess.Popen(command, cwd=folder, env=experiment.environment, text=True) as run:
+
+        def works() -> bool:
+            assert run.poll() is None
+            return (folder / "working").exists()
+
         try:
-            while not (folder / "working").exists():
-                assert run.poll() is None
-                time.sleep(0.1)
+            wait_until(works, "the job at work")
             yield run
         finally:
+            (folder / "go").touch()
             run.kill()
 
 

@@ -163,6 +163,7 @@ class _Look:
         size_bytes: Its size, if it was compared.
         is_missing: Whether it was not there.
         is_being_made: Whether its job had not ended.
+        is_by_manifest: Whether it was compared with its manifest.
         noted: Its own record.
     """
 
@@ -170,6 +171,7 @@ class _Look:
     size_bytes: int | None = None
     is_missing: bool = False
     is_being_made: bool = False
+    is_by_manifest: bool = False
     noted: Record | None = None
 
 
@@ -197,7 +199,7 @@ def _look(path: Path, records: Records) -> _Look:
         # Nothing is recorded, or maybe in a later record that cannot be read.
         if not any(path.match(pattern) for pattern in SHARDS):
             return _Look()
-        return _Look(_problem_by_manifest(path), size)
+        return _Look(_problem_by_manifest(path), size, is_by_manifest=True)
     except FileNotFoundError:
         return _Look(is_missing=True)
     except OSError as error:
@@ -227,12 +229,13 @@ def _problem_by_manifest(tar: Path) -> str | None:
 
 def _summary(found: Mapping[Path, _Look], records: Records) -> Verification:
     checked = {path: look for path, look in found.items() if look.size_bytes is not None}
+    manifests = {p.with_suffix(".jsonl") for p, look in found.items() if look.is_by_manifest}
     nothing = {path for path, look in found.items() if look == _Look()}
     being_made = {path for path, look in found.items() if look.is_being_made} | records.being_made
     return Verification(
         checked=len(checked),
         size_bytes=sum(look.size_bytes or 0 for look in checked.values()),
-        without_checksum=tuple(sorted(nothing - {path.with_suffix(".jsonl") for path in checked})),
+        without_checksum=tuple(sorted(nothing - manifests)),
         missing=sum(look.is_missing for look in found.values()),
         being_made=sum(path.exists() for path in being_made),
         damaged=tuple(
