@@ -147,7 +147,7 @@ SOAK_SEED ?= 1
 .PHONY: soak
 soak: $(DEV_STAMP) ## the long tests: hundreds of faults, kills and damaged inputs, ten thousand fuzzed ones
 	@$(WITH_TOOLS) export CAPSYNTH_FAULT_TRIALS=$(SOAK_TRIALS) CAPSYNTH_FAULT_SEED=$(SOAK_SEED) \
-	  CAPSYNTH_FUZZ_INPUTS=10000; \
+	  CAPSYNTH_DAMAGE_TRIALS=$(SOAK_TRIALS) CAPSYNTH_FUZZ_INPUTS=10000; \
 	python -m pytest tests/workflow/test_faults_and_kills.py tests/unit/test_fuzzing.py $(PYTEST_ARGS)
 
 # Every check runs, so that one round shows all there is to mend.
