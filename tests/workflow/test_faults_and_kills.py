@@ -1,8 +1,8 @@
 """Whatever a job meets or is killed by: started again it ends in the undisturbed bytes.
 
 CAPSYNTH_FAULT_TRIALS is how many faults and how many kills are tried, CAPSYNTH_DAMAGE_TRIALS how
-many damaged inputs, CAPSYNTH_FAULT_SEED what they are drawn from, CAPSYNTH_FAULT_ONLY the numbers of
-the trials that are to be looked into, and CAPSYNTH_FAULT_TABLE a file to which the tables of
+many damaged inputs, CAPSYNTH_FAULT_SEED what they are drawn from, CAPSYNTH_FAULT_ONLY the numbers
+of the trials that are to be looked into, and CAPSYNTH_FAULT_TABLE a file to which the tables of
 outcomes are added.
 """
 
