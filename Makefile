@@ -140,14 +140,14 @@ bench: $(RUN_STAMP) ## measure capsynth against other ways to do the same work (
 test: $(DEV_STAMP) ## run the tests; PYTEST_ARGS="-m 'not slow'" runs the quick ones
 	@$(WITH_TOOLS) python -m pytest $(PYTEST_ARGS)
 
-# How many faults and how many kills, and what they are drawn from.
+# How many faults, kills and damaged inputs each, and what they are drawn from.
 SOAK_TRIALS ?= 305
 SOAK_SEED ?= 1
 
 .PHONY: soak
-soak: $(DEV_STAMP) ## the long tests: hundreds of faults and kills, ten thousand fuzzed inputs
+soak: $(DEV_STAMP) ## the long tests: hundreds of faults, kills and damaged inputs, ten thousand fuzzed ones
 	@$(WITH_TOOLS) export CAPSYNTH_FAULT_TRIALS=$(SOAK_TRIALS) CAPSYNTH_FAULT_SEED=$(SOAK_SEED) \
-	  CAPSYNTH_FUZZ_INPUTS=10000; \
+	  CAPSYNTH_DAMAGE_TRIALS=$(SOAK_TRIALS) CAPSYNTH_FUZZ_INPUTS=10000; \
 	python -m pytest tests/workflow/test_faults_and_kills.py tests/unit/test_fuzzing.py $(PYTEST_ARGS)
 
 # Every check runs, so that one round shows all there is to mend.

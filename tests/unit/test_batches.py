@@ -15,6 +15,7 @@ from PIL import Image
 from capsynth.datasets import batches
 from capsynth.datasets.batches import AHEAD, load_batches
 from capsynth.datasets.images import Sample, ShardedImages
+from capsynth.integrity import Damaged
 from capsynth.shards import Sample as Stored
 from capsynth.shards import ShardRecord, encode_image, read_manifest, write_shard
 from capsynth.transforms import to_pixels
@@ -120,3 +121,23 @@ def test_an_image_of_another_shape_is_an_error_and_leaves_no_worker() -> None:
         list(load_batches(cast(ShardedImages, Uneven()), places(1), SIZE, 1))
     # It ignores SIGTERM: the end of this process would wait for it.
     assert multiprocessing.active_children() == []
+
+
+def test_an_image_that_a_worker_cannot_read_is_told_in_one_line(tmp_path: Path) -> None:
+    tar, manifest = tmp_path / "car-0.tar", tmp_path / "car-0.jsonl"
+    image = encode_image(Image.new("RGB", (8, 8)), "png")
+    records = [ShardRecord(f"k{i}", "car", 0, i, "ok", "f", extension="png") for i in range(4)]
+    write_shard(tar, manifest, [Stored(record, image) for record in records])
+    damaged = read_manifest(manifest)[3]
+    assert damaged.offset is not None
+    data = bytearray(tar.read_bytes())
+    data[damaged.offset + 40] ^= 1
+    tar.write_bytes(data)
+    images = ShardedImages([(tar, manifest, 1.0)], lambda image, rng: to_pixels(image))
+    said = []
+    for workers in (0, 1):
+        with pytest.raises(Damaged) as told:
+            list(load_batches(images, [[0, 1], [2, 3]], 2, workers))
+        said.append(str(told.value))
+    assert said[0].startswith(f"{tar}: image 'k3' is not the one")
+    assert said[0] == said[1]

@@ -1,8 +1,9 @@
 """Whatever a job meets or is killed by: started again it ends in the undisturbed bytes.
 
-CAPSYNTH_FAULT_TRIALS is how many faults, how many kills and how many damaged inputs are tried,
-CAPSYNTH_FAULT_SEED what they are drawn from, CAPSYNTH_FAULT_ONLY the numbers of the trials that are
-to be looked into, and CAPSYNTH_FAULT_TABLE a file to which the tables of outcomes are added.
+CAPSYNTH_FAULT_TRIALS is how many faults and how many kills are tried, CAPSYNTH_DAMAGE_TRIALS how
+many damaged inputs, CAPSYNTH_FAULT_SEED what they are drawn from, CAPSYNTH_FAULT_ONLY the numbers
+of the trials that are to be looked into, and CAPSYNTH_FAULT_TABLE a file to which the tables of
+outcomes are added.
 """
 
 import os
@@ -30,6 +31,7 @@ from faults import (
 from language_models import build_language_model
 
 TRIALS = int(os.environ.get("CAPSYNTH_FAULT_TRIALS", "24"))
+DAMAGE_TRIALS = int(os.environ.get("CAPSYNTH_DAMAGE_TRIALS", "12"))
 SEED = int(os.environ.get("CAPSYNTH_FAULT_SEED", "1"))
 ONLY = [int(number) for number in os.environ.get("CAPSYNTH_FAULT_ONLY", "").split(",") if number]
 TABLE = os.environ.get("CAPSYNTH_FAULT_TABLE")
@@ -131,7 +133,7 @@ def test_a_damaged_input_is_refused_by_its_name_or_changes_no_byte(
     assert tried.isdisjoint(NOT_TRIED)
     assert tried | NOT_TRIED.keys() == rules_of(repository)
     began = time.monotonic()
-    chosen = sample(cases, TRIALS)
+    chosen = sample(cases, DAMAGE_TRIALS)
     outcomes = []
     for number, (case, damage) in enumerate(chosen):
         outcome = trials.damage(case, damage, number) if not ONLY or number in ONLY else None

@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import DataLoader, default_collate, get_worker_info
 
 from capsynth.datasets.images import Place, Sample, ShardedImages
+from capsynth.errors import CapsynthError
 
 # A batch: pixels, class indices and keys.
 Batch = tuple[torch.Tensor, list[int], list[str]]
@@ -80,6 +81,9 @@ def load_batches(
     A batch is to be used before the next is asked for: its memory is used again. The generator is
     to be closed: a worker that is left over would keep the process from ending.
 
+    Raises:
+        CapsynthError: If an image cannot be read, in the words of whichever process read it.
+
     Args:
         images: What is read; all of one shape once they are transformed.
         batches: Places of the images of each batch.
@@ -112,10 +116,18 @@ def load_batches(
     try:
         for handed in read:
             yield handed if slots is None else slots.take(handed)
+    except CapsynthError as error:
+        raise type(error)(_own_words(error)) from None
     finally:
         # Of an error in a worker the traceback holds what would end the workers when it is dropped.
         if workers:
             read._shutdown_workers()
+
+
+def _own_words(error: CapsynthError) -> str:
+    """Return what an error says, without the traceback that torch puts before that of a worker."""
+    kind = type(error)
+    return str(error).rpartition(f"\n{kind.__module__}.{kind.__qualname__}: ")[2].strip()
 
 
 def _announced(
