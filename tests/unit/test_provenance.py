@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -228,6 +229,14 @@ def test_addresses_are_recorded_without_what_gives_access(written: str, recorded
         assert b"s3cr3t" not in (gzip.decompress(data) if path.suffix == ".gz" else data)
     record = provenance.read_run(name)
     assert (record["command"][-1], record["config"]["a"]) == (recorded, [recorded])
+
+
+def test_a_path_that_is_no_utf8_has_a_record() -> None:
+    path = os.fsdecode(b"a\xff")
+    where = Job("draw", {}, f"{path}.log", (f"{path}.tar",))
+    name = start(where, command=["snakemake", "--snakefile", path])
+    provenance.end_run(name, "success", [where])
+    assert provenance.read_run(name)["command"][-1] == "a\\udcff"
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,20 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+# Snakemake takes what stands in braces for names, in the paths of environments and reports too.
+if {"{", "}"} & {*workflow.basedir}:
+    raise WorkflowError(
+        f"{workflow.basedir}: Snakemake takes braces in the path of a workflow for names of its own; "
+        "move the checkout, or rename the folder"
+    )
+
 # Seen from the working directory, which is the checkout itself unless --directory says otherwise.
 SCRIPTS = os.path.relpath(Path(workflow.basedir) / "workflow" / "scripts")
 sys.path.insert(0, os.path.abspath(SCRIPTS))
 
 from capsynth.config_sources import ConfigSources
 from capsynth.errors import CapsynthError
+from capsynth.working_folder import check_folder
 
 REPLACE_VARIABLE = "CAPSYNTH_REPLACE_CONFIG"
 
@@ -44,11 +52,17 @@ def profile_files():
 
 
 def config_sources():
-    """What Snakemake is going to read, looked at first: its loader takes what says something else."""
+    """What Snakemake is going to read, looked at first: its loader takes what says something else.
+
+    Raises:
+        WorkflowError: If a file cannot be read, or this folder is not the user's to work in.
+    """
     base = Path("config.yaml")
     settings = workflow.config_settings
     files = [base, *map(Path, settings.configfiles)]
     try:
+        if workflow.is_main_process:
+            check_folder(Path.cwd())
         return ConfigSources(
             files if base.exists() else files[1:],
             settings.config_args or (),

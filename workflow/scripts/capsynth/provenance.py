@@ -345,7 +345,8 @@ def _shortened(value: Any, places: Mapping[str, str]) -> Any:
         for place, to in places.items():
             if place in value:
                 value = re.sub(re.escape(place) + r"(?=$|[^\w.-])", to, value)
-        return hide_in_urls(value)
+        # A path that is no UTF-8 cannot stand in a file that is.
+        return hide_in_urls(value).encode(errors="backslashreplace").decode()
     if isinstance(value, Mapping):
         return {_shortened(k, places): _shortened(v, places) for k, v in value.items()}
     if isinstance(value, list | tuple):
