@@ -3,16 +3,15 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
 from slurm_cluster import Cluster, Job
+from waiting import wait_until
 
 FAST_SNAKEMAKE = Path(__file__).parents[1] / "support" / "fast_polling.py"
-PATIENCE_S = 300
 PROFILE = ("--profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "1")
 
 
@@ -37,17 +36,13 @@ def test_looking_at_a_run_harms_no_job_that_waits_in_the_queue(
             stderr=subprocess.STDOUT,
             text=True,
         )
-        end = time.monotonic() + PATIENCE_S
-        while not jobs_of(cluster, folder):
-            assert run.poll() is None, run.communicate()
-            assert time.monotonic() < end
-            time.sleep(0.2)
+        wait_until(lambda: jobs_of(cluster, folder) or run.poll() is not None, "a job")
         looked = snakemake(cluster, folder, *PROFILE, *cleaning, "--", "status")
         assert looked.returncode == 0, looked.stdout
         assert "jobs are done." in looked.stdout
     finally:
         cluster.command("scontrol", "update", "partitionname=cpu", "state=up")
-    said, _ = run.communicate(timeout=PATIENCE_S)
+    said, _ = run.communicate()
     assert run.returncode == 0, said
     assert [job.state for job in jobs_of(cluster, folder)] == ["COMPLETED"]
 
