@@ -331,15 +331,13 @@ def test_clean_leaves_the_environment_alone(checkout: Path) -> None:
     assert not (checkout / "a" / "__pycache__").exists()
 
 
-def test_tables_and_figures_and_nothing_else_share_slurm_jobs_as_a_report() -> None:
-    """They need what is measured, and nothing needs them: a group asks for the minutes of all."""
+def test_the_groups_of_the_slurm_profile_are_of_rules_that_there_are() -> None:
     found = re.compile(r"^(?:use )?rule (?:\w+ as )?(\w+)(?:| with):", flags=re.MULTILINE)
-    rules = [
+    rules = {
         name
         for path in (ROOT / "workflow" / "rules").glob("*.smk")
         for name in found.findall(path.read_text(encoding="utf-8"))
-    ]
+    }
     profile = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text(encoding="utf-8"))
-    assert set(profile["groups"]) <= set(rules)
-    grouped = {rule for rule, group in profile["groups"].items() if group == "report"}
-    assert grouped == {rule for rule in rules if rule.startswith(("make_", "plot_"))}
+    assert set(profile["groups"]) <= rules
+    assert set(profile["group-components"]) <= set(profile["groups"].values())

@@ -10,6 +10,7 @@ from typing import Any
 
 import psutil
 import pytest
+from waiting import wait_until
 
 from capsynth import submission
 from capsynth.submission import LONGEST_PAUSE_S, PatientSubmission, will_pass
@@ -167,9 +168,8 @@ def test_who_waits_does_not_look_hung_and_submits_nothing_once_cancelled() -> No
     executor = patient(Executor([POLICY, "", ""], shortest_s=10_000))
     executor.submit()
     executor.submit()  # its turn does not come
-    while not (children := psutil.Process().children()):
-        pass
-    assert is_busy(0.0, 30.0, [child.name() for child in children])
+    wait_until(psutil.Process().children, "the pause")
+    assert is_busy(0.0, 30.0, [child.name() for child in psutil.Process().children()])
     executor.cancel()
     assert executor.cancelled
     assert (executor.submitted, executor.failed) == ([], [])

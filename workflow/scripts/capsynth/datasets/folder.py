@@ -204,7 +204,7 @@ def drawn_token(root: Path, stamp: Path, index: Path) -> str:
         return NEVER_PACKED
     known = read_packed(index)["files"] if index.exists() else {}
     now = _digests(_images_of(folders), known)
-    is_as_drawn = images_digest(now.values()) == drawn["images_sha256"]
+    is_as_drawn = images_digest(now.values()) == drawn.get("images_sha256")
     return NEVER_PACKED if is_as_drawn else fingerprint(now)
 
 
