@@ -19,7 +19,7 @@ from waiting import BACKSTOP_S
 
 import pack_eval_set
 import pack_real
-from capsynth import cli, files
+from capsynth import cli
 from capsynth.captioners import CaptionerSettings
 from capsynth.captioning import caption_shard
 from capsynth.datasets.folder import NEVER_PACKED, source_token
@@ -426,7 +426,7 @@ def test_two_images_that_differ_in_their_extension_alone_do_not_stop_the_class(
     assert len({r.key for r in records}) == 3
 
 
-def test_what_was_unreadable_is_packed_once_it_can_be_read(
+def test_what_may_not_be_read_is_packed_once_it_may(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, index = tmp_path / "bat", tmp_path / "out" / "index.json"
@@ -435,13 +435,13 @@ def test_what_was_unreadable_is_packed_once_it_can_be_read(
 
     def failing(path: object, *rest: object) -> int:
         if str(path).endswith("a.png"):
-            raise OSError(5, "Input/output error")
+            raise PermissionError(13, "Permission denied")
         return real(path, *rest)  # type: ignore[arg-type]  # of any call
 
     with monkeypatch.context() as patch:
-        patch.setattr(files.os, "open", failing)
+        patch.setattr(os, "open", failing)
         (record,) = pack(folder, tmp_path / "out")
-        assert record.reason == "a.png: Input/output error"
+        assert record.reason == "a.png: Permission denied"
         assert source_token({"bat": folder}, index) == NEVER_PACKED
     # Same size, same time: only its bytes can be seen now.
     token = source_token({"bat": folder}, index)

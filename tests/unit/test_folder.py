@@ -6,14 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from folders import write_index
 
-from capsynth.datasets.folder import (
-    NEVER_PACKED,
-    drawn_token,
-    list_images,
-    source_token,
-    write_index,
-)
+from capsynth.datasets.folder import NEVER_PACKED, drawn_token, list_images, source_token
 from capsynth.datasets.openmoji.folders import render_folders
 from capsynth.errors import CapsynthError
 

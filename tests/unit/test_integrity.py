@@ -11,13 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from folders import write_index
 from PIL import Image
 
 from capsynth import cli
 from capsynth.classifiers import ClassifierCard, build_classifier, load_classifier, save_classifier
 from capsynth.datasets import tars
 from capsynth.datasets.drawn import check_drawn
-from capsynth.datasets.folder import source_token, write_index
+from capsynth.datasets.folder import source_token
 from capsynth.datasets.images import ShardedImages
 from capsynth.datasets.openmoji.folders import render_folders
 from capsynth.datasets.rows import SourceSettings

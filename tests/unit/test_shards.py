@@ -1,6 +1,8 @@
 """Shards: what is written is read back, by offset, as WebDataset, with counts that add up."""
 
+import errno
 import hashlib
+import os
 import tarfile
 from pathlib import Path
 
@@ -9,7 +11,10 @@ import webdataset
 from hypothesis import given
 from hypothesis import strategies as st
 
+from capsynth import reading
 from capsynth.errors import CapsynthError
+from capsynth.files import read_json
+from capsynth.fingerprints import file_digest
 from capsynth.shards import (
     OK,
     REJECTED,
@@ -97,6 +102,47 @@ def test_a_tar_that_was_cut_is_noticed(tmp_path: Path) -> None:
     tar.write_bytes(tar.read_bytes()[:2000])
     with ShardReader(tar) as reader, pytest.raises(CapsynthError, match="ends inside 'k'"):
         reader.read_bytes(read_manifest(manifest)[0])
+
+
+def test_a_read_that_returns_less_than_asked_for_is_no_damage_and_one_that_fails_names_the_tar(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tar, manifest = tmp_path / "a.tar", tmp_path / "a.jsonl"
+    write_shard(tar, manifest, [sample("k", bytes(range(250)) * 12)])
+    (record,) = read_manifest(manifest)
+    real, faults = os.pread, [OSError(errno.EIO, "ill"), b"", OSError(errno.ESTALE, "stale")]
+
+    def pread(descriptor: int, size: int, offset: int) -> bytes:
+        if faults and isinstance(fault := faults.pop(), OSError):
+            raise fault
+        return b"" if faults else real(descriptor, min(size, 999), offset)
+
+    monkeypatch.setattr(reading, "PAUSE_S", 0)
+    monkeypatch.setattr(os, "pread", pread)
+    with ShardReader(tar) as reader:
+        assert reader.read_bytes(record) == bytes(range(250)) * 12
+        assert not faults
+        faults += [OSError(errno.EIO, "ill")] * reading.ATTEMPTS
+        with pytest.raises(CapsynthError, match=r"a\.tar cannot be read: Input/output error; look"):
+            reader.read_bytes(record)
+
+
+def test_small_files_that_cannot_be_read_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = []
+
+    def ill(*_: object, **__: object) -> bytes:
+        faults.append(1)
+        raise OSError(errno.EIO, "Input/output error")  # as read(2) has it: without a name
+
+    monkeypatch.setattr(reading, "PAUSE_S", 0)
+    monkeypatch.setattr(Path, "read_bytes", ill)
+    monkeypatch.setattr(Path, "open", ill)
+    for read in (read_manifest, read_json, file_digest):
+        with pytest.raises(CapsynthError, match=r"a\.json cannot be read: Input/output error"):
+            read(tmp_path / "a.json")
+    assert len(faults) == 3 * reading.ATTEMPTS
 
 
 @given(st.text(min_size=1), st.integers(1, 50))

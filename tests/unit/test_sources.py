@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from capsynth import tar_headers
 from capsynth.datasets import tars
 from capsynth.datasets.folder import NEVER_PACKED
 from capsynth.datasets.imagenet import wordnet_ids
@@ -25,6 +26,8 @@ from capsynth.datasets.sources import (
     write_class_index,
 )
 from capsynth.errors import CapsynthError
+from capsynth.fetching.unpacking import unpack
+from capsynth.shards import Sample, ShardRecord, write_shard
 
 CLASSES = ["bat", "car"]
 
@@ -92,6 +95,65 @@ def test_labels_are_read_from_json_members_where_asked(tmp_path: Path) -> None:
         tars.scan_tar(tar, "class")
     with pytest.raises(CapsynthError, match=r"k\.cls is missing; add it, or set label_key"):
         tars.scan_tar(tar, None)
+
+
+def test_a_key_may_have_dots(tmp_path: Path) -> None:
+    """Those of this project's own shards have, where a class or a file has."""
+    keys = ["001.Albatross_000.1", "img.v1", "a.b/img.v2", "plain"]
+    members = [("001.Albatross_000.1.json", b"{}"), ("._img.v1.png", b"x"), ("._img.v1.cls", b"x")]
+    tar = write_tar(tmp_path / "t.tar", members + labelled(dict.fromkeys(keys, "bat")))
+    found = tars.scan_tar(tar, None)
+    assert [row.key for _, row in found] == [key.replace("/", "_") for key in keys]
+    assert [label for label, _ in found] == ["bat"] * 4
+    data = tar.read_bytes()
+    assert [data[row.offset :][: row.size] for _, row in found] == [picture(n) for n in range(4)]
+
+
+def test_corrupted_evaluation_sets_of_this_project_are_read_as_a_source(tmp_path: Path) -> None:
+    records = [
+        ShardRecord(f"bat.1_{i}.fog-{i}", "bat.1", 1, i, "ok", "f", extension="png")
+        for i in range(3)
+    ]
+    samples = [Sample(record, picture(record.index)) for record in records]
+    write_shard(tmp_path / "e.tar", tmp_path / "e.jsonl", samples)
+    out, settings = tmp_path / "i", settings_of(tmp_path, label_classes=("car", "bat.1"))
+    assert index_source(settings, ["bat.1"], "t", out) == {"bat.1": 3}
+    assert [row.key for row in read_rows(out / "bat.1.jsonl")] == [r.key for r in records]
+
+
+def test_further_parts_of_a_sample_are_no_images(tmp_path: Path) -> None:
+    members = [("k.seg.png", b"mask"), ("k.jpg", picture(1)), ("k.json", b'{"label": "bat"}')]
+    members += [("k.meta.json", b"no JSON"), ("k.long.json", b"1" * (tars.MAX_LABEL_BYTES + 1))]
+    (pair,) = tars.scan_tar(write_tar(tmp_path / "t.tar", members), "label")
+    assert (pair[0], pair[1].key) == ("bat", "k")
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        (["c.v1.jpg", "c.cls"], r"t\.tar: c\.v1\.cls is missing; .*; c\.cls is there"),
+        (["c.v1.jpg"], r"t\.tar: c\.v1\.cls is missing; add it"),
+        (["c.v1.jpg", "c.v1.png", "c.v1.cls"], r"'c\.v1' has two images"),
+        (["c.jpg", "c.cls", "c.cls 2"], r"'c' has two labels"),
+        (["c.1.jpg", "c.1.cls", "c.1.cls 2"], r"'c\.1' has two labels"),
+    ],
+)
+def test_a_member_that_belongs_to_no_sample_is_named(
+    tmp_path: Path, members: list[str], message: str
+) -> None:
+    data = [(name.split()[0], name.encode()) for name in members]
+    with pytest.raises(CapsynthError, match=message):
+        tars.scan_tar(write_tar(tmp_path / "t.tar", data), None)
+
+
+def test_labels_without_an_image_are_counted_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    members = [*labelled({"a": "bat"}), ("b.cls", b"bat"), ("b.avif", b""), ("c.d.cls", b"bat")]
+    assert len(tars.scan_tar(write_tar(tmp_path / "t.tar", members), None)) == 1
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert "t.tar: 2 labels without an image" in said
+    assert "the first b.cls" in said
 
 
 def test_numbers_count_in_the_classes_that_are_named_and_not_in_a_subset() -> None:
@@ -182,6 +244,60 @@ def test_a_sparse_member_of_a_terabyte_is_refused(tmp_path: Path) -> None:
         tar.addfile(info)
     with pytest.raises(CapsynthError, match=r"'y\.png' is a sparse file"):
         tars.scan_tar(tmp_path / "a.tar", None)
+
+
+LONG_NAME, ATTRIBUTES, GLOBAL = tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE
+
+
+@pytest.mark.parametrize("kind", [LONG_NAME, tarfile.GNUTYPE_LONGLINK, ATTRIBUTES, GLOBAL])
+def test_a_header_of_gigabytes_is_refused_before_it_is_read(tmp_path: Path, kind: bytes) -> None:
+    path = hostile_tar(tmp_path / "a.tar", member("././@LongLink", kind, size=6 << 30))
+    with path.open("r+b") as file:
+        file.truncate(7 << 30)  # a hole: the bytes are there
+    tracemalloc.start()
+    with pytest.raises(CapsynthError, match="has headers of more than 1048576 bytes"):
+        tars.scan_tar(path, None)
+    with pytest.raises(CapsynthError, match="has headers of more than 1048576 bytes"):
+        unpack(path, "", tmp_path / "out")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 << 20
+
+
+@pytest.mark.parametrize("kind", [LONG_NAME, ATTRIBUTES, GLOBAL])
+def test_thousands_of_headers_of_one_member_are_refused(tmp_path: Path, kind: bytes) -> None:
+    path = hostile_tar(tmp_path / "a.tar", *(member("y.png", kind) for _ in range(3000)))
+    for read in (lambda: tars.scan_tar(path, None), lambda: unpack(path, "", tmp_path / "out")):
+        with pytest.raises(CapsynthError, match="more than 16 of them"):
+            read()
+
+
+def test_global_headers_are_bounded_in_all(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+        for number in range(5):
+            comment = {f"comment{number}": "x" * (tar_headers.MAX_HEADER_BYTES // 4)}
+            tar.fileobj.write(tarfile.TarInfo.create_pax_global_header(comment))
+            tar.addfile(member(f"{number}.txt"))
+    with pytest.raises(CapsynthError, match="has headers of more than"):
+        tars.scan_tar(tmp_path / "a.tar", None)
+
+
+@pytest.mark.parametrize("way", ["GNU", "PAX 1.0", "negative"])
+def test_a_list_of_holes_or_a_size_below_nothing_is_refused_unread(
+    tmp_path: Path, way: str
+) -> None:
+    info = member("y.png", tarfile.GNUTYPE_SPARSE if way == "GNU" else tarfile.REGTYPE)
+    path = tmp_path / "a.tar"
+    if way == "PAX 1.0":
+        with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
+            info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}
+            tar.addfile(info)
+            tar.fileobj.write(b"9999999999\n" + b"1\n" * 99_999)
+    else:
+        info.size = -512 if way == "negative" else 0
+        hostile_tar(path, info)
+    with pytest.raises(CapsynthError, match=r"is a sparse file|has -512 bytes"):
+        tars.scan_tar(path, None)
 
 
 def test_a_tar_of_empty_members_takes_little_memory_and_has_a_limit(

@@ -24,6 +24,11 @@ _STORAGE_PROBLEMS = {
     errno.EACCES: "see whose the file and its folder are (ls -ld)",
     errno.EPERM: "see whose the file and its folder are (ls -ld, lsattr)",
     errno.EMFILE: "allow more open files (ulimit -n)",
+    errno.ENFILE: "let the system have more open files (sysctl fs.file-max)",
+    **dict.fromkeys(
+        (errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENOTCONN, errno.EREMOTEIO, errno.ETIMEDOUT),
+        "look at the connection to its server (dmesg)",
+    ),
 }
 _RUST_ERROR = re.compile(r"\(os error (\d+)\)")
 

@@ -4,13 +4,11 @@ import contextlib
 import errno
 import fcntl
 import hashlib
-import io
 import json
 import logging
 import os
 import resource
 import shutil
-import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -24,6 +22,7 @@ from capsynth.integrity import (
     unreadable,
     write_record,
 )
+from capsynth.reading import read_bytes
 
 log = logging.getLogger(__name__)
 
@@ -234,7 +233,7 @@ def read_json_lines(path: Path, check: bool = True) -> list[dict[str, Any]]:
         CapsynthError: If a line holds something else, or the file is not what its job wrote.
     """
     # Split at newlines only: captions may hold other characters that str.splitlines breaks at.
-    lines = (read_checked(path) if check else path.read_bytes()).split(b"\n")
+    lines = (read_checked(path) if check else read_bytes(path)).split(b"\n")
     rows = []
     for number, line in enumerate(lines, start=1):
         if line:
@@ -261,19 +260,3 @@ def files_to_keep_open(wanted: int) -> int:
             resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return wanted if soft == resource.RLIM_INFINITY else max(1, min(wanted, soft - OTHER_FILES))
-
-
-def open_file(path: Path) -> io.BufferedReader:
-    """Open a file, and nothing else: a pipe would make its reader wait, a device give no end.
-
-    Raises:
-        OSError: If it is no file or cannot be opened; the reason is in its ``strerror``.
-    """
-    # A link that leads nowhere has a target to name, a missing file has not.
-    if path.is_symlink() and not path.exists():
-        raise OSError(errno.ENOENT, "a link that leads nowhere")
-    mode = path.stat().st_mode
-    if not stat.S_ISREG(mode):
-        raise OSError(errno.EINVAL, "a folder" if stat.S_ISDIR(mode) else "a pipe or device")
-    # Should a pipe take its place by now, opening it does not wait either.
-    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))

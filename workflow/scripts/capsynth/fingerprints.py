@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from capsynth.files import dump_json
+from capsynth.reading import again
 
 LENGTH = 16
 
@@ -18,9 +19,13 @@ def fingerprint(*values: Any) -> str:
 
 def file_digest(path: Path, kind: str = "sha256") -> str:
     """Return the hex digest of a file, SHA-256 if no other kind is asked for."""
-    with path.open("rb") as file:
-        new = functools.partial(hashlib.new, kind, usedforsecurity=False)
-        return hashlib.file_digest(file, new).hexdigest()
+    new = functools.partial(hashlib.new, kind, usedforsecurity=False)
+
+    def digest() -> str:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, new).hexdigest()
+
+    return again(path, digest)
 
 
 def files_digest(paths: Iterable[Path]) -> str:

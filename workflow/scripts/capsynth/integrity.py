@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from capsynth.errors import CapsynthError, storage_problem
+from capsynth.reading import open_steady, read_bytes
 
 RESULTS = "results"
 PROVENANCE = "provenance"
@@ -136,7 +137,7 @@ def read_checked(path: Path) -> bytes:
         Damaged: If that is not what its job wrote.
         OSError: If it cannot be read.
     """
-    data = path.read_bytes()
+    data = read_bytes(path)
     record = find_record(path)
     if record is not None and hashlib.sha256(data).hexdigest() != record.sha256:
         raise Damaged(_other_than(path, record))
@@ -158,7 +159,7 @@ def check_file(path: Path, wanted: str | None = None, source: str = "") -> None:
     record = find_record(path)
     if record is None and wanted is None:
         return
-    with path.open("rb") as file:
+    with open_steady(path) as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     if record is not None and sha256 != record.sha256:
         raise Damaged(_other_than(path, record))

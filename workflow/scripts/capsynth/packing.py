@@ -17,10 +17,10 @@ from PIL import Image
 from capsynth.corruptions import CorruptionSettings, corrupt_by
 from capsynth.datasets.folder import (
     EXTENSIONS,
+    FolderReads,
+    file_states,
     left_out,
-    list_images,
     write_files_index,
-    write_index,
 )
 from capsynth.datasets.layouts import (
     CLASS_FOLDERS,
@@ -49,7 +49,7 @@ from capsynth.shards import (
     part_of,
     write_shard,
 )
-from capsynth.source_images import ImageFormat, read_image_file, stored_bytes
+from capsynth.source_images import ImageFormat, stored_bytes
 
 log = logging.getLogger(__name__)
 
@@ -83,21 +83,23 @@ class SourceImage:
 def read_samples(
     images: Iterable[SourceImage], image_format: ImageFormat, mark: str
 ) -> Iterator[Sample]:
-    """Yield a sample for every image; one that cannot be read is a rejected sample with a reason.
+    """Yield a sample for every image; one that cannot be used is a rejected sample with a reason.
 
     Args:
         images: What to pack.
         image_format: How images are stored.
         mark: Fingerprint of the configuration.
+
+    Raises:
+        CapsynthError: If the system cannot read an image now, which says nothing of the image.
     """
     for image in images:
         place = (image.key + image.suffix, image.class_id, image.class_index, image.index)
         source_key = image.key if image.suffix else None
         try:
             data, extension = stored_bytes(image.read(), image_format)
-        except (OSError, ValueError) as error:
-            # The path, which the text of an OSError may end with, is nobody's business.
-            reason = f"{image.name}: {getattr(error, 'strerror', None) or error}"
+        except ValueError as error:
+            reason = f"{image.name}: {error}"
             log.warning("set aside %s", reason)
             yield Sample(ShardRecord(*place, REJECTED, mark, reason=reason), None)
         else:
@@ -146,19 +148,19 @@ def pack_class_shard(
     Raises:
         CapsynthError: If more are set aside, or nothing is taken of the class.
     """
-    images, keys = [], dict[str, str]()
-    files = list_images(folder)
+    images, keys, reads = [], dict[str, str](), FolderReads()
+    files = reads.list(class_id, folder)
     _tell_left_out(folder)
     for rank, file in enumerate(files):
         key = short_key(_stem(file.name), KEY_BYTES)
-        read: Callable[[], bytes] = functools.partial(read_image_file, folder / file.name)
+        read: Callable[[], bytes] = functools.partial(reads.read, class_id, folder, file.name)
         if keys.setdefault(key, file.name) != file.name:
             read = functools.partial(_refuse, f"the name of {keys[key]!r} but for the extension")
             key = with_digest(key.encode(), file.name, KEY_BYTES)
         images.append(SourceImage(key, shown(file.name), class_id, class_index, rank, read))
     shard = (class_id, part, parts_per_class)
     _pack_part(images, shard, image_format, selection, max_rejected, tar, manifest)
-    write_index(index, {class_id: folder}, token)
+    reads.write_index(index, token)
 
 
 def pack_indexed_shard(
@@ -257,7 +259,7 @@ def _pack_part(
 def _is_usable(image: SourceImage, image_format: ImageFormat) -> bool:
     try:
         stored_bytes(image.read(), image_format)
-    except (OSError, ValueError):
+    except ValueError:
         return False
     return True
 
@@ -290,11 +292,20 @@ class EvalSource:
 
 
 def eval_images(
-    folders: Sequence[ClassFolder], class_ids: Sequence[str], selection: Selection
+    folders: Sequence[ClassFolder],
+    class_ids: Sequence[str],
+    selection: Selection,
+    reads: FolderReads,
 ) -> Iterator[SourceImage]:
     """Yield the images of an evaluation set's folders, in their order.
 
     An image's ``index`` is its rank within its folder.
+
+    Args:
+        folders: The folders.
+        class_ids: The classes of the data set.
+        selection: What is taken of each folder.
+        reads: Notes what is listed and read.
     """
     places = {class_id: place for place, class_id in enumerate(class_ids)}
     keys = EvalKeys()
@@ -304,7 +315,7 @@ def eval_images(
         place = folder.class_id if folder.corruption else folder.label
         files = [
             (rank, file, keys.key(folder.class_id, place, _stem(file.name), folder.prefix))
-            for rank, file in enumerate(list_images(folder.path))
+            for rank, file in enumerate(reads.list(folder.label, folder.path))
         ]
         _tell_left_out(folder.path)
         for rank, file, key in select(
@@ -316,7 +327,7 @@ def eval_images(
                 folder.class_id,
                 places[folder.class_id],
                 rank,
-                functools.partial(read_image_file, folder.path / file.name),
+                functools.partial(reads.read, folder.label, folder.path, file.name),
                 f".{folder.corruption}" if folder.corruption else "",
             )
 
@@ -401,12 +412,15 @@ def pack_evaluation_set(
     }
     mark = fingerprint(about)
     cache = index.parent / f"{index.name}{CACHE}"
+    reads = FolderReads()
     if isinstance(source, EvalSource):
         folders = source.folders(kept)
-        images = eval_images(folders, class_ids, selection)
+        images = eval_images(folders, class_ids, selection, reads)
         # A class map may lack classes.
         expected = list(dict.fromkeys(folder.class_id for folder in folders))
     else:
+        files = source_of(source).paths(source)
+        states = file_states(files)
         images = indexed_eval_images(source, kept, class_ids, selection, cache)
         expected = kept
     everything = list(images)
@@ -421,12 +435,12 @@ def pack_evaluation_set(
             samples = _corrupted(samples, corruption, workers, stack)
         write_shard(tar, manifest, _counted(samples, progress))
     if not isinstance(source, EvalSource):
-        write_files_index(index, source_of(source).paths(source), token)
+        write_files_index(index, files, states, token)
     elif source.layout == CORRUPTION_FOLDERS:
         # Millions of files, published once: they are not watched.
         write_json(index, {"token": token, "files": {}})
     else:
-        write_index(index, {folder.label: folder.path for folder in folders}, token)
+        reads.write_index(index, token)
 
 
 def _complete(samples: Iterable[Sample]) -> Iterator[Sample]:

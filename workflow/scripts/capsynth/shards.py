@@ -22,6 +22,7 @@ from capsynth.errors import CapsynthError
 from capsynth.files import atomic_path, dump_json, read_json_lines, write_json_lines
 from capsynth.fingerprints import file_digest
 from capsynth.integrity import Damaged
+from capsynth.reading import again, read_at
 from capsynth.seeding import bucket
 
 OK = "ok"
@@ -278,12 +279,12 @@ class ShardReader:
             check: Whether the bytes are compared with its checksum.
 
         Raises:
-            CapsynthError: If the record has no image, or the tar ends before the image does or
-                holds another one.
+            CapsynthError: If the record has no image, the tar ends before the image does, holds
+                another one, or cannot be read.
         """
         if record.offset is None or record.size is None:
             raise CapsynthError(f"{self.tar_path}: {record.key!r} has no image: {record.reason}")
-        data = os.pread(self._number(), record.size, record.offset)
+        data = read_at(self._number(), record.size, record.offset, self.tar_path)
         if len(data) != record.size:
             raise CapsynthError(
                 f"{self.tar_path}: ends inside {record.key!r}; delete it and run again"
@@ -307,7 +308,7 @@ class ShardReader:
     def _number(self) -> int:
         """Return the file descriptor of the tar."""
         if self._file is None:
-            self._file = self.tar_path.open("rb")
+            self._file = again(self.tar_path, lambda: self.tar_path.open("rb"))
         return self._file.fileno()
 
     def read_image(self, record: ShardRecord, check: bool = True) -> Image.Image:

@@ -1,21 +1,16 @@
-"""Images of others: reading their files, and the bytes that are stored of them.
+"""Images of others: the bytes that are stored of them.
 
 Whatever a folder, a tar or a data set holds, it ends as RGB without metadata or as an error with a
-reason: files that are no files, images that are none, and those that no stage could work with.
+reason: images that are none, and those that no stage could work with.
 """
 
-import errno
 import io
-import os
 import re
 import struct
 from dataclasses import dataclass
-from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from capsynth.datasets.folder import MAX_IMAGE_BYTES
-from capsynth.files import open_file
 from capsynth.names import shown
 from capsynth.shards import encode_image
 
@@ -63,21 +58,6 @@ class ImageFormat:
     extension: str
 
 
-def read_image_file(path: Path) -> bytes:
-    """Return the bytes of an image file.
-
-    Raises:
-        OSError: As ``open_file``; or if the file is hidden, or larger than images are.
-    """
-    if path.name.startswith("."):
-        raise OSError(errno.EINVAL, "a hidden file")
-    with open_file(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > MAX_IMAGE_BYTES:
-            raise OSError(errno.EFBIG, f"{size} bytes are more than an image has")
-        return file.read()
-
-
 def stored_bytes(data: bytes, image_format: ImageFormat) -> tuple[bytes, str]:
     """Return an image's bytes as they are stored, and their extension.
 
@@ -95,6 +75,12 @@ def stored_bytes(data: bytes, image_format: ImageFormat) -> tuple[bytes, str]:
     except MemoryError:
         raise
     except Exception as error:
+        if isinstance(error, OSError):
+            # Of the machine, not of the image: nothing here opens a file but a module of Pillow's.
+            if error.errno is not None:
+                raise
+            if "out of memory" in str(error):
+                raise MemoryError(str(error)) from error
         # Pillow's decoders raise whatever they meet in damaged data: IndexError, KeyError,
         # SyntaxError, struct.error, zlib.error ... The reason is all that is left of it.
         raise ValueError(_reason(error)) from error

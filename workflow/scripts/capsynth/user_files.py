@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from capsynth.errors import CapsynthError
-from capsynth.files import open_file
 from capsynth.names import check_name
+from capsynth.reading import open_file
 
 # No list of classes comes near it; a data file that is named by mistake does.
 MAX_BYTES = 1 << 26

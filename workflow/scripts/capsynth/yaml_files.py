@@ -17,7 +17,7 @@ import yaml
 from yaml.constructor import SafeConstructor
 
 from capsynth.errors import CapsynthError
-from capsynth.files import open_file
+from capsynth.reading import open_file
 from capsynth.schema import KeyPath, key_name
 from capsynth.yaml_tree import LIST, MAPPING, MERGE, TAG, TEXT, Node, compose
 

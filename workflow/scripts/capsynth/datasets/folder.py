@@ -6,7 +6,6 @@ size and time are as recorded is taken as unchanged, any other is read and compa
 copying, touching or restoring the same bytes is no change, and no image is read twice.
 """
 
-import hashlib
 import logging
 import os
 from collections import Counter
@@ -17,10 +16,11 @@ from typing import Any
 
 from capsynth.datasets.drawn import images_digest
 from capsynth.errors import CapsynthError
-from capsynth.files import open_file, read_json, write_json
+from capsynth.files import read_json, write_json
 from capsynth.fingerprints import fingerprint
 from capsynth.integrity import Damaged
 from capsynth.names import shown
+from capsynth.reading import FileState, ReadFailed, Unusable, digest_file, read_file
 
 log = logging.getLogger(__name__)
 
@@ -120,20 +120,93 @@ def _source_file(entry: os.DirEntry[str]) -> SourceFile:
     return SourceFile(entry.name, status.st_size, status.st_mtime_ns)
 
 
-def write_index(path: Path, folders: Mapping[str, Path], token: str) -> None:
-    """Record what was packed.
+def read_image_file(path: Path) -> tuple[bytes, FileState]:
+    """Return the bytes of an image file, and its state as they were read.
+
+    Raises:
+        Unusable: If it is no file, hidden, larger than images are, or may not be read.
+        ReadFailed: If it cannot be read now.
+    """
+    if _is_hidden(path):
+        raise Unusable("a hidden file")
+    try:
+        return read_file(path, MAX_IMAGE_BYTES)
+    except FileNotFoundError as error:
+        # It was there when its folder was listed.
+        raise ReadFailed(path, error) from error
+
+
+def _is_hidden(path: Path) -> bool:
+    return path.name.startswith(".")
+
+
+class FolderReads:
+    """Class folders as they were listed for packing, and what was read of their images.
+
+    An index of it names the bytes that were packed. A second look at the files would name others if
+    one was replaced meanwhile, or could be read only then, and nothing would tell.
+    """
+
+    def __init__(self) -> None:
+        self._listed: dict[str, Watched] = {}
+        self._read: dict[str, FileState | None] = {}
+
+    def list(self, label: str, folder: Path) -> list[SourceFile]:
+        """Return the images of a class folder, as ``list_images``, and note them."""
+        files = list_images(folder)
+        self._listed.update((watched[0], watched) for watched in _of_folder(label, folder, files))
+        return files
+
+    def read(self, label: str, folder: Path, name: str) -> bytes:
+        """Return the bytes of an image that was listed, as ``read_image_file``; note its state."""
+        key = f"{label}/{shown(name)}"
+        self._read[key] = None
+        data, self._read[key] = read_image_file(folder / name)
+        return data
+
+    def write_index(self, path: Path, token: str) -> None:
+        """Record what was packed.
+
+        Args:
+            path: The index, a JSON file.
+            token: The source token that the packing was asked for (see ``source_token``).
+        """
+        rows = {}
+        for name, file, size, mtime_ns in self._listed.values():
+            state = self._read[name] if name in self._read else _state(Path(file))
+            if state is None:
+                rows[name] = [size, mtime_ns if _is_hidden(Path(file)) else NO_TIME, UNREADABLE]
+            elif name in self._read:
+                rows[name] = [state.size, state.mtime_ns, state.sha256]
+            else:
+                rows[name] = [size, mtime_ns, state.sha256]
+        write_json(path, {"token": token, "files": rows})
+
+
+def file_states(files: Mapping[str, Path]) -> dict[str, FileState]:
+    """Return what files hold that are about to be packed, by their names."""
+    return {name: digest_file(path, None) for name, path in files.items()}
+
+
+def write_files_index(
+    path: Path, files: Mapping[str, Path], states: Mapping[str, FileState], token: str
+) -> None:
+    """Record files that were packed, as ``FolderReads`` records class folders.
 
     Args:
-        path: The index, a JSON file.
-        folders: Class folders by the names that they have in the index.
-        token: The source token that the packing was asked for (see ``source_token``).
+        path: The index.
+        files: The files, by name.
+        states: What ``file_states`` returned before they were packed.
+        token: As there.
+
+    Raises:
+        CapsynthError: If one has changed since.
     """
-    _write_rows(path, _images_of(folders), token)
-
-
-def write_files_index(path: Path, files: Mapping[str, Path], token: str) -> None:
-    """Record the files that were packed, as ``write_index`` records class folders."""
-    _write_rows(path, _watched(files), token)
+    for name, _, size, mtime_ns in _watched(files):
+        if (size, mtime_ns) != (states[name].size, states[name].mtime_ns):
+            raise CapsynthError(f"{files[name]} changed while it was packed; start again")
+    rows = {name: [state.size, state.mtime_ns, state.sha256] for name, state in states.items()}
+    write_json(path, {"token": token, "files": rows})
 
 
 def source_token(folders: Mapping[str, Path], index: Path) -> str:
@@ -236,8 +309,12 @@ def _is_unchanged(folders: Mapping[str, Path], known: Mapping[str, list[int | st
 
 def _images_of(folders: Mapping[str, Path]) -> Iterator[Watched]:
     for label, folder in folders.items():
-        for file in list_images(folder):
-            yield f"{label}/{shown(file.name)}", f"{folder}/{file.name}", file.size, file.mtime_ns
+        yield from _of_folder(label, folder, list_images(folder))
+
+
+def _of_folder(label: str, folder: Path, files: Iterable[SourceFile]) -> Iterator[Watched]:
+    for file in files:
+        yield f"{label}/{shown(file.name)}", f"{folder}/{file.name}", file.size, file.mtime_ns
 
 
 def _watched(files: Mapping[str, Path]) -> Iterator[Watched]:
@@ -246,23 +323,21 @@ def _watched(files: Mapping[str, Path]) -> Iterator[Watched]:
         yield name, path, status.st_size, status.st_mtime_ns
 
 
-def _write_rows(path: Path, files: Iterable[Watched], token: str) -> None:
-    rows = {}
-    for name, file, size, mtime in files:
-        digest = _digest(Path(file))
-        rows[name] = [size, NO_TIME if digest == UNREADABLE else mtime, digest]
-    write_json(path, {"token": token, "files": rows})
+def _state(path: Path) -> FileState | None:
+    """Return what a file holds now; None if it is gone, or unusable as packing has it."""
+    is_image = is_named_like_an_image(path.name)
+    if is_image and _is_hidden(path):
+        return None
+    try:
+        # A hole of terabytes would be read for hours.
+        return digest_file(path, MAX_IMAGE_BYTES if is_image else None)
+    except (Unusable, FileNotFoundError):
+        return None
 
 
 def _digest(path: Path) -> str:
-    try:
-        with open_file(path) as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > MAX_IMAGE_BYTES and is_named_like_an_image(path.name):
-                return UNREADABLE  # as packing has it; a hole of terabytes would be read for hours
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return UNREADABLE
+    state = _state(path)
+    return UNREADABLE if state is None else state.sha256
 
 
 def _token(files: Iterable[Watched], recorded: Mapping[str, Any]) -> str:

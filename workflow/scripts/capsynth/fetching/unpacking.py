@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from capsynth.errors import CapsynthError
+from capsynth.tar_headers import bounded_headers
 
 # ImageNet-C's largest archive has 750,000 images. Pictures hardly compress: an archive that
 # grows tenfold is none of pictures.
@@ -99,7 +100,7 @@ def _unpack_tar(archive: Path, folder: str, work: Path, allowed: int) -> int:
     count, bounds = 0, _Bounds(archive, allowed)
     try:
         # A stream is read once, from front to end. Some archives named .tar.gz are plain ones.
-        with tarfile.open(archive, mode="r|*") as tar:
+        with tarfile.open(archive, mode="r|*", tarinfo=bounded_headers(archive)) as tar:
             for member in tar:
                 bounds.add(member.size)
                 if not (member.isreg() or member.isdir()):
