@@ -5,18 +5,32 @@ are read as they are; Parquet files and image folders are first converted by the
 the folder that is given as cache.
 """
 
+import contextlib
 import hashlib
+import logging
+import math
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from capsynth.datasets.folder import MAX_IMAGE_BYTES
 from capsynth.datasets.folder import files_token as content_token
+from capsynth.datasets.foreign import check_builder, check_card, check_saved, is_inside
 from capsynth.datasets.rows import Label, LabelledRow, SourceRow, SourceSettings, class_rows
-from capsynth.errors import CapsynthError
+from capsynth.errors import CapsynthError, storage_problem
 from capsynth.files import write_json
 from capsynth.fingerprints import file_digest, fingerprint
+from capsynth.names import shown
+from capsynth.reading import Unusable, read_file
 
-SUMMARY = "files.json"
+log = logging.getLogger(__name__)
+
+SUMMARY, ARROW = "files.json", "arrow"
+# In the place of the checksum of an image that cannot be read.
+NONE = ""
+# What a library says of damaged data may be as long as the data.
+MOST_WORDS = 500
 
 
 def paths(settings: SourceSettings) -> dict[str, Path]:
@@ -45,13 +59,15 @@ def _load(settings: SourceSettings, cache: Path) -> Any:
 
     root, split = Path(settings.path), settings.split
     datasets.disable_progress_bars()
-    try:
+    with _in_words(root):
         if (root / "dataset_dict.json").exists() or (root / "state.json").exists():
+            check_saved(root)
             whole: Any = datasets.load_from_disk(str(root))
         else:
-            whole = datasets.load_dataset(str(root), cache_dir=str(cache / "arrow"))
-    except (ValueError, OSError, datasets.exceptions.DatasetsError) as error:
-        raise CapsynthError(f"data set {root} cannot be read: {error}") from error
+            check_card(root)
+            arrow = str(cache / ARROW)
+            check_builder(root, datasets.load_dataset_builder(str(root), cache_dir=arrow))
+            whole = datasets.load_dataset(str(root), cache_dir=arrow)
     if isinstance(whole, datasets.DatasetDict):
         if split not in whole:
             raise CapsynthError(
@@ -65,30 +81,114 @@ def _load(settings: SourceSettings, cache: Path) -> Any:
                 f"data set {root} has no column {column!r}; set {key} to one of "
                 f"{', '.join(whole.column_names)}"
             )
-    return whole.cast_column(settings.image_column, datasets.Image(decode=False))
+    with _in_words(root, f" as images of column {settings.image_column!r}"):
+        return whole.cast_column(settings.image_column, datasets.Image(decode=False))
 
 
-def _bytes(image: Mapping[str, Any]) -> bytes:
-    return image["bytes"] if image["bytes"] is not None else Path(image["path"]).read_bytes()
+@contextlib.contextmanager
+def _in_words(root: Path, how: str = "") -> Iterator[None]:
+    """Raise CapsynthError of whatever the library raises of files that are not as they should be.
+
+    What the disk says of files that it writes stays what it is.
+    """
+    try:
+        yield
+    except (CapsynthError, MemoryError):
+        raise
+    except Exception as error:
+        if storage_problem(error):
+            raise
+        text = shown(str(error))[:MOST_WORDS] or type(error).__name__
+        raise CapsynthError(f"data set {root} cannot be read{how}: {text}") from error
+
+
+def _bytes(settings: SourceSettings, number: int, image: Mapping[str, Any]) -> bytes:
+    """Return the bytes of a row's image: its own, or those of a file of the data set.
+
+    Raises:
+        Unusable: If there are none.
+        CapsynthError: If the row names a file outside the data set's folder: whoever made the data
+            set could have any file of this machine packed.
+    """
+    data: bytes | None = image["bytes"]
+    if data is not None:
+        if len(data) > MAX_IMAGE_BYTES:
+            raise Unusable(f"{len(data)} bytes are more than an image has")
+        return data
+    name = image["path"]
+    if not name or "\0" in name:
+        raise Unusable("neither bytes nor the path of a file")
+    path = Path(settings.path) / name
+    if not is_inside(Path(settings.path), path):
+        raise CapsynthError(
+            f"data set {settings.path}: row {number} names {shown(name)!r}, a file outside its "
+            "folder, which is not read; put the image's bytes into the row, or the file into the "
+            "folder"
+        )
+    try:
+        return read_file(path, MAX_IMAGE_BYTES)[0]
+    except FileNotFoundError:
+        raise Unusable(f"its file {shown(name)} is missing") from None
+
+
+def _label_reader(settings: SourceSettings, table: Any) -> Callable[[Any], Label | None]:
+    """Return what reads a value of the column of labels; it returns None of no label.
+
+    Raises:
+        CapsynthError: If the column holds no labels.
+    """
+    import datasets
+    import pyarrow as pa
+
+    kind = table.features[settings.label_column]
+    if isinstance(kind, datasets.ClassLabel):
+        names = kind.names
+
+        def named(value: int) -> Label | None:
+            if value >= len(names):
+                raise CapsynthError(
+                    f"data set {settings.path}: label {value} of column "
+                    f"{settings.label_column!r} is beyond its {len(names)} names; mend the column"
+                )
+            return (names[value], value) if value >= 0 else None
+
+        return named
+    of = pa.types
+    type_ = table.data.schema.field(settings.label_column).type
+    if of.is_string(type_) or of.is_large_string(type_) or of.is_integer(type_):
+        return lambda value: value
+    if of.is_boolean(type_):
+        return int
+    if of.is_floating(type_):  # numbers some of which are missing
+        return lambda value: (
+            None if math.isnan(value) else int(value) if value.is_integer() else str(value)
+        )
+    raise CapsynthError(
+        f"data set {settings.path}: column {settings.label_column!r} holds {kind}, and a label is "
+        "one text or number a row; set label_column to another, or make such a column"
+    )
 
 
 def _rows(settings: SourceSettings, cache: Path) -> Iterator[LabelledRow]:
-    import datasets
-
     table = _load(settings, cache)
-    kind = table.features[settings.label_column]
-    names = kind.names if isinstance(kind, datasets.ClassLabel) else None
-    for number, row in enumerate(table):
-        image, value = row[settings.image_column], row[settings.label_column]
-        if image is None or value is None or (names is not None and value < 0):
-            continue  # rows of a test split have no label
-        label: Label = (names[value], value) if names is not None else value
-        stem = Path(image["path"] or "").stem
-        digest = hashlib.sha256(_bytes(image)).hexdigest()
-        yield (
-            label,
-            SourceRow(f"{stem}-{number:08d}" if stem else f"{number:08d}", digest, row=number),
-        )
+    label_of = _label_reader(settings, table)
+    without = 0
+    with _in_words(Path(settings.path)):
+        for number, row in enumerate(table):
+            image, value = row[settings.image_column], row[settings.label_column]
+            label = None if value is None else label_of(value)
+            if image is None or label is None:
+                without += 1  # rows of a test split have no label
+                continue
+            try:
+                digest = hashlib.sha256(_bytes(settings, number, image)).hexdigest()
+            except Unusable:
+                digest = NONE  # packing sets it aside, with the reason
+            stem = Path(image["path"] or "").stem
+            key = f"{stem}-{number:08d}" if stem else f"{number:08d}"
+            yield label, SourceRow(key, digest, row=number)
+    if without:
+        log.info("%s: %d rows without an image or a label are left out", settings.path, without)
 
 
 def scan(
@@ -105,8 +205,18 @@ def scan(
     return rows, {"token": token, "digests": {class_id: token for class_id in class_ids}}
 
 
+def _lost(cache: Path) -> bool:
+    """Say whether the scan was forgotten; see ``open_images``."""
+    return not (cache / SUMMARY).exists()
+
+
 def files_token(settings: SourceSettings, summary: Mapping[str, Any], cache: Path) -> str:
-    """Return a name of the folder that changes with its bytes: pinned data sets do not change."""
+    """Return a name of the folder that changes with its bytes: pinned data sets do not change.
+
+    It changes too if a row was found to hold other bytes than were scanned.
+    """
+    if _lost(cache):
+        return fingerprint(summary["token"], summary["asked"])
     now = content_token(paths(settings), cache / SUMMARY)
     if "token" not in summary:  # it was damaged: this name no scan was asked by
         return fingerprint("scanned again", now)
@@ -117,18 +227,30 @@ def digests(
     settings: SourceSettings, class_ids: Sequence[str], summary: Mapping[str, Any], cache: Path
 ) -> dict[str, str]:
     """Return a name of the images of each class: that of the whole folder."""
-    now = content_token(paths(settings), cache / SUMMARY)
+    if _lost(cache):
+        now = fingerprint({name: file_digest(path) for name, path in paths(settings).items()})
+    else:
+        now = content_token(paths(settings), cache / SUMMARY)
     return {class_id: now for class_id in class_ids}
 
 
 def open_images(settings: SourceSettings, cache: Path) -> Callable[[SourceRow], bytes]:
-    """Return a function that reads the image of a row."""
-    column = _load(settings, cache)
+    """Return a function that reads the image of a row.
+
+    An image that is not the one that was found there is refused, and the scan is forgotten with
+    what was converted: sizes and times of the files may be as they were.
+    """
+    table = _load(settings, cache)
 
     def read(row: SourceRow) -> bytes:
-        data = _bytes(column[row.row][settings.image_column])
+        data = _bytes(settings, row.row, table[row.row][settings.image_column])
         if hashlib.sha256(data).hexdigest() != row.sha256:
-            raise CapsynthError(f"{settings.path}: row {row.row} changed; run again")
+            (cache / SUMMARY).unlink(missing_ok=True)
+            shutil.rmtree(cache / ARROW, ignore_errors=True)
+            raise CapsynthError(
+                f"{settings.path}: row {row.row} changed while it was packed, or since the data "
+                "set was scanned; start again, it is scanned anew"
+            )
         return data
 
     return read
