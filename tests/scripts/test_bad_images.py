@@ -78,6 +78,74 @@ def png_of_size(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + header + pixels + chunk(b"IEND", b"")
 
 
+def jpeg_of_scans(number: int) -> bytes:
+    """A small JPEG file that is to be decoded so many times."""
+    data = encoded(plain(size=1200), "JPEG", progressive=True)
+    last = data[data.rindex(b"\xff\xda") : -2]
+    return data[:-2] + number * last + b"\xff\xd9"
+
+
+def jpeg_of_size(side: int, **settings: object) -> bytes:
+    """A JPEG file of 64 x 64 pixels that announces others."""
+    data = encoded(photo(), "JPEG", **settings)
+    at = next(i for i in map(data.find, (b"\xff\xc0", b"\xff\xc2")) if i > 0)
+    return data[: at + 5] + struct.pack(">HH", side, side) + data[at + 9 :]
+
+
+def webp_of_size(side: int) -> bytes:
+    """A WebP file of one colour, in 34 bytes."""
+    bits = (side - 1) | (side - 1) << 14
+    for code in range(5):  # each colour is a code of one sign
+        bits |= 1 << (35 + 4 * code)
+    body = b"VP8L" + struct.pack("<I", 13) + b"\x2f" + bits.to_bytes(12, "little") + b"\0"
+    return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body
+
+
+def tiff_of_strips(number: int) -> bytes:
+    """A TIFF file of one pixel that announces a table of so many strips."""
+    tags = {256: (4, 1, 1), 257: (4, 1, 1), 258: (3, 1, 8), 259: (3, 1, 1), 262: (3, 1, 1),
+            273: (4, number, 8), 279: (4, number, 8)}  # fmt: skip
+    entries = b"".join(struct.pack("<HHII", tag, *values) for tag, values in tags.items())
+    at = 8 + 4 * number
+    directory = struct.pack("<H", len(tags)) + entries + bytes(4)
+    return b"II*\0" + struct.pack("<I", at) + bytes(4 * number) + directory
+
+
+def short_png(rows: int, behind: bytes = b"") -> bytes:
+    """A PNG file of 64 x 64 red pixels, of which it has so many rows."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 64, 64, 8, 2, 0, 0, 0))
+    data = zlib.compress(rows * (b"\0" + bytes(RED) * 64) + behind)
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+def with_previews() -> bytes:
+    """A JPEG file with all previews that JFIF knows, one of them with EXIF of its own."""
+    exif = Image.Exif()
+    exif[0x010F] = PLACE.decode()
+    small = encoded(plain(size=8), "JPEG", exif=exif)
+    data = jpeg()
+    rgb = b"JFIF\0\1\1\0\0\1\0\1" + bytes([4, 4]) + (PLACE * 9)[:48]
+    parts = [rgb, b"JFXX\0\x10" + small, b"JFXX\0\x13" + bytes([2, 2]) + (PLACE * 2)[:12], rgb]
+    made = (b"\xff\xe0" + struct.pack(">H", 2 + len(part)) + part for part in parts)
+    return data[:2] + b"".join(made) + data[20:]
+
+
+def with_payload(kind: str) -> bytes:
+    """A PNG file of the photo with text where a reader of pixels does not look."""
+    data = encoded(photo())
+    at = data.index(b"IEND") - 4
+    if kind == "stream":  # behind the compressed data, in the last chunk of them and in another
+        start = data.index(b"IDAT") - 4
+        size = int.from_bytes(data[start : start + 4], "big")
+        body = data[start + 8 : start + 8 + size] + PLACE
+        return data[:start] + chunk(b"IDAT", body) + chunk(b"IDAT", PLACE) + data[at:]
+    if kind == "end":
+        return data[:at] + chunk(b"IEND", PLACE)
+    number = chunk(b"pHYs", struct.pack(">IIB", 1, 1, 0))
+    text = chunk(b"pHYs", PLACE[:9]) + chunk(b"gAMA", PLACE[:4] + PLACE) + chunk(b"PLTE", PLACE * 3)
+    return data[:33] + number + text + chunk(b"iCCP", b"P\0\0" + zlib.compress(PLACE)) + data[33:]
+
+
 def frames(kind: str) -> bytes:
     return encoded(
         plain(), kind, save_all=True, append_images=[plain(BLUE)], duration=90, lossless=True
@@ -227,6 +295,25 @@ KINDS = {
         file(lambda: encoded(plain(), "EPS")), reason="no image", name="a.jpg"
     ),
     "decompression bomb": Kind(file(lambda: png_of_size(60000, 60000)), reason="Bomb"),
+    "JPEG of 2,000 scans": Kind(
+        file(lambda: jpeg_of_scans(2000)), reason="scans of 1200x1200 pixels take too long",
+        name="a.jpg",
+    ),
+    "WebP of 34 bytes and 177 megapixels": Kind(
+        file(lambda: webp_of_size(13300)), reason="13300x13300 pixels as WEBP would take 2.8 GB",
+        name="a.webp",
+    ),
+    "TIFF of two million strips": Kind(
+        file(lambda: tiff_of_strips(2_000_000)), reason="numbers in its TIFF directory",
+        name="a.tif",
+    ),
+    "header larger than the data, JPEG": Kind(
+        file(lambda: jpeg_of_size(640)), reason="its data end before its 640x640 pixels do",
+        name="a.jpg",
+    ),
+    "header larger than the data, PNG": Kind(
+        file(lambda: short_png(32)), reason="its data end before its 64x64 pixels do"
+    ),
     "file of a terabyte (sparse)": Kind(hole, reason="1099511627776 bytes are more"),
     "extreme aspect ratio": Kind(
         image_file(lambda: Image.new("RGB", (30000, 1), RED)),
@@ -284,6 +371,21 @@ KINDS = {
         lambda i: same_as(lambda: Image.open(io.BytesIO(jpeg())))(i),
         name="a.jpg",
     ),
+    "previews in a JPEG (JFIF, JFXX)": Kind(
+        file(with_previews),
+        lambda i: same_as(lambda: Image.open(io.BytesIO(jpeg())))(i),
+        name="a.jpg",
+    ),
+    "bytes behind the pixels of a PNG": Kind(
+        file(lambda: with_payload("stream")), same_as(photo)
+    ),
+    "rows behind the last of a PNG": Kind(
+        file(lambda: short_png(64, PLACE * 9)), lambda i: i.size == (64, 64) and near(RED)(i)
+    ),
+    "numbers of a PNG twice, or too long": Kind(
+        file(lambda: with_payload("twice")), same_as(photo)
+    ),
+    "end of a PNG with text": Kind(file(lambda: with_payload("end")), same_as(photo)),
     "text in a PNG": Kind(
         file(lambda: (d := encoded(photo()))[:33] + chunk(b"tEXt", b"GPS\0" + PLACE) + d[33:]),
         same_as(photo),
@@ -329,6 +431,21 @@ def pack(folder: Path, out: Path, **other: object) -> list[ShardRecord]:
 def make(folder: Path, kind: str) -> None:
     folder.mkdir(parents=True)
     KINDS[kind].make(folder / KINDS[kind].name)
+
+
+@pytest.mark.parametrize("settings", [{}, {"progressive": True}, {"restart_marker_rows": 1}])
+@pytest.mark.parametrize("side", [65, 72, 128, 1000])
+def test_a_jpeg_whose_data_end_early_is_told_from_one_that_is_whole(
+    tmp_path: Path, settings: dict[str, object], side: int
+) -> None:
+    whole = Image.new("RGB", (side, side), GREY)
+    whole.paste(photo())
+    (tmp_path / "bat").mkdir()
+    (tmp_path / "bat/a.jpg").write_bytes(jpeg_of_size(side, **settings))
+    (tmp_path / "bat/b.jpg").write_bytes(encoded(whole, "JPEG", **settings))  # ends in one colour
+    short, complete = pack(tmp_path / "bat", tmp_path / "out")
+    assert short.reason == f"a.jpg: its data end before its {side}x{side} pixels do"
+    assert complete.status == "ok"
 
 
 @pytest.mark.parametrize("kind", KINDS)

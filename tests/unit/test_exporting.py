@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import tarfile
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from capsynth.exporting import (
 )
 from capsynth.files import read_json_lines, write_json, write_json_lines
 from capsynth.shards import Sample, ShardRecord, encode_image, write_shard
+from capsynth.source_images import is_bare, without_metadata
 from export_variant import main
 
 CLASSES = (("zebra.1", "zebra"), ("bat", "bat | `animal`"))
@@ -252,6 +254,75 @@ def test_an_image_with_metadata_is_refused_and_nothing_is_left(
     with pytest.raises(CapsynthError, match=r"_000005' carries metadata"):
         export_variant(settings(tmp_path), shards, tmp_path / "export/out")
     assert os.listdir(tmp_path / "export") == []
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    body = kind + data
+    return len(data).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
+
+
+def png_with(*chunks: bytes, behind: bytes = b"") -> bytes:
+    """The picture with chunks behind its header, and bytes behind its compressed pixels."""
+    data = picture(0)
+    start, end = data.index(b"IDAT") - 4, data.index(b"IEND") - 4
+    pixels = chunk(b"IDAT", data[start + 8 : end - 4] + behind)
+    return data[:33] + b"".join(chunks) + pixels + data[end:]
+
+
+def jpeg_with(*segments: tuple[int, bytes], jfif: bool = True) -> bytes:
+    """The picture with segments at its beginning."""
+    data = picture(0, format="JPEG")
+    made = (bytes([0xFF, m]) + (2 + len(c)).to_bytes(2, "big") + c for m, c in segments)
+    return data[:2] + (data[2:20] if jfif else b"") + b"".join(made) + data[20:]
+
+
+SECRET = b"A. Photographer"
+PHYS = chunk(b"pHYs", bytes(9))
+
+
+@pytest.mark.parametrize(
+    "data",
+    {
+        "JFIF preview": jpeg_with((0xE0, b"JFIF\0\1\1\0\0\1\0\1\2\2" + SECRET[:12]), jfif=False),
+        "JFIF too long": jpeg_with((0xE0, b"JFIF\0\1\1\0\0\1\0\1\0\0" + SECRET), jfif=False),
+        "JFXX preview": jpeg_with((0xE0, b"JFXX\0\x10" + picture(1, format="JPEG", exif=EXIF))),
+        "a second JFIF": jpeg_with((0xE0, b"JFIF\0\1\1" + SECRET[:7])),
+        "ICC": jpeg_with((0xE2, b"ICC_PROFILE\0\1\1" + SECRET)),
+        "Adobe too long": jpeg_with((0xEE, b"Adobe" + bytes(7) + SECRET)),
+        "comment": jpeg_with((0xFE, SECRET)),
+        "an unknown segment": jpeg_with((0xE5, SECRET)),
+        "behind the end": picture(0, format="JPEG") + SECRET,
+        "PNG, ICC": png_with(chunk(b"iCCP", b"P\0\0" + zlib.compress(SECRET))),
+        "PNG, two pHYs": png_with(PHYS, chunk(b"pHYs", SECRET[:9])),
+        "PNG, pHYs too long": png_with(chunk(b"pHYs", SECRET)),
+        "PNG, behind the stream": png_with(behind=SECRET),
+        "PNG, a chunk behind the stream": png_with().replace(
+            chunk(b"IEND", b""), chunk(b"IDAT", SECRET) + chunk(b"IEND", b"")
+        ),
+        "PNG, palette": png_with(chunk(b"PLTE", SECRET)),
+        "PNG, an unknown chunk": png_with(chunk(b"seCr", SECRET)),
+        "PNG, text in its end": picture(0)[:-12] + chunk(b"IEND", SECRET),
+    }.values(),
+)
+def test_nothing_hides_in_an_image_that_is_exported(data: bytes) -> None:
+    assert Image.open(io.BytesIO(data)).convert("RGB").size == (8, 8)
+    assert not is_bare(data)
+    try:
+        bare = without_metadata(data)
+    except ValueError:
+        return  # packing encodes it anew
+    assert is_bare(bare)
+    assert SECRET[:7] not in bare
+    assert np.array_equal(Image.open(io.BytesIO(bare)), Image.open(io.BytesIO(data)))
+
+
+def test_what_is_drawn_and_what_only_says_how_colours_are_stored_is_bare() -> None:
+    adobe = (0xEE, b"Adobe" + bytes([0, 100, 0, 0, 0, 0, 1]))
+    exif = jpeg_with((0xE1, b"Exif\0\0"), (0xE0, picture(0, format="JPEG")[6:20]), jfif=False)
+    assert without_metadata(exif) == picture(0, format="JPEG")
+    for data in (picture(0), picture(0, format="JPEG"), jpeg_with(adobe), png_with(PHYS),
+                 picture(0, format="JPEG", progressive=True)):  # fmt: skip
+        assert is_bare(data)
 
 
 def test_an_image_that_is_not_its_manifests_is_refused(tmp_path: Path) -> None:

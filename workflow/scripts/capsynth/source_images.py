@@ -5,17 +5,22 @@ reason: images that are none, and those that no stage could work with.
 """
 
 import io
-import re
 import struct
+import zlib
 from dataclasses import dataclass
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
+from capsynth.image_costs import check_complete, check_cost, check_file
+from capsynth.image_parts import JPEG, PNG, SCAN, jpeg_segments, png_chunks, png_excess
 from capsynth.names import shown
 from capsynth.shards import encode_image
 
 # What images are decoded from, whatever their names say. Pillow knows many more formats; some hand
 # a file to another program (EPS), and few are fuzzed as these are.
+# Pillow imports the others by itself, and these when it first needs them: a full table of open
+# files would then make an image of an unknown kind.
+_LOADED = (TiffImagePlugin, WebPImagePlugin)
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 # Beyond it a stage that scales the shorter side up would make a huge image of a small one.
 MAX_ASPECT = 100
@@ -31,17 +36,18 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 
-_JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 _EXTENSIONS = {"PNG": "png", "JPEG": "jpg", "MPO": "jpg"}
-# The end of compressed data: a marker that is neither an escaped 0xFF nor a restart.
-_AFTER_SCAN = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
-_SCAN, _END, _COMMENT, _COLOUR_PROFILE = 0xDA, 0xD9, 0xFE, 0xE2
-_WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
-# Of application segments: JFIF and Adobe's colour transform, which decoding needs.
-_KEPT_SEGMENTS = frozenset({0xE0, 0xEE})
-_KEPT_CHUNKS = frozenset(
-    {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"sBIT", b"pHYs"}
-)
+# What decoding a JPEG file needs: frames, tables, restart intervals, scans.
+_JPEG_KEPT = frozenset({*range(0xC0, 0xD0), 0xDA, 0xDB, 0xDD}) - {0xC8}
+# What says how its colours are stored: marker, beginning and bytes. The last two of JFIF's are the
+# size of a preview, which follows.
+_JPEG_COLOURS = {0xE0: (b"JFIF\0", 14), 0xEE: (b"Adobe", 12)}
+# Of a PNG file, what decoding needs, and numbers that say what its colours are: once each, with
+# so many bytes at most.
+_PNG_KEPT = {b"IHDR": 13, b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"sBIT": 4, b"pHYs": 9, b"PLTE": 768}
+_PALETTE = 3  # a colour type
+# Rows that are converted at once.
+_STRIP_PIXELS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -69,9 +75,16 @@ def stored_bytes(data: bytes, image_format: ImageFormat) -> tuple[bytes, str]:
         ValueError: If it is no image, or none that can be used; the message says why.
     """
     try:
+        check_file(data)
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            small = _is_small(image, image_format)
+            check_cost(image, data, turned=False, encoded=small)
             image.load()
-            return _stored(image, data, image_format)
+            check_complete(image, data)
+            # It may stand behind the pixels.
+            turn = _TURNS.get(_orientation(image))
+            check_cost(image, data, turned=turn is not None, encoded=small)
+            return _stored(image, data, image_format, turn, small)
     except MemoryError:
         raise
     except Exception as error:
@@ -93,13 +106,21 @@ def _reason(error: Exception) -> str:
     return text if type(error) in (ValueError, OSError) else f"{type(error).__name__}: {text}"
 
 
-def _stored(image: Image.Image, data: bytes, image_format: ImageFormat) -> tuple[bytes, str]:
+def _is_small(image: Image.Image, image_format: ImageFormat) -> bool:
+    return image_format.side is None or min(image.size) <= image_format.side
+
+
+def _stored(
+    image: Image.Image,
+    data: bytes,
+    image_format: ImageFormat,
+    turn: Image.Transpose | None,
+    small: bool,
+) -> tuple[bytes, str]:
     short, long = sorted(image.size)
     if long > MAX_ASPECT * short:
         raise ValueError(f"{image.width}x{image.height} pixels are no shape of a picture")
-    turn = _TURNS.get(_orientation(image))
     extension = _EXTENSIONS.get(image.format or "")
-    small = image_format.side is None or short <= image_format.side
     plain = image.mode == "RGB" and not image.has_transparency_data
     if extension and plain and small and turn is None:
         try:
@@ -127,11 +148,23 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
+    """Return an image as RGB, on white; by a few rows: copies of a large image are large."""
+    if image.mode in ("I", "F"):
+        raise ValueError("32 bits a pixel, of which nothing says what is white; convert it")
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return image
+    rgb = Image.new("RGB", image.size)
+    rows = max(1, _STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        rgb.paste(_strip_as_rgb(strip), (0, top))
+    return rgb
+
+
+def _strip_as_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):
         # Pillow cuts 16 bits off at 255; 257 maps white to white.
         image = image.convert("I").point(lambda value: value * (1 / 257) + 0.5).convert("L")
-    if image.mode in ("I", "F"):
-        raise ValueError("32 bits a pixel, of which nothing says what is white; convert it")
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
@@ -147,59 +180,51 @@ def is_bare(data: bytes) -> bool:
 
 
 def without_metadata(data: bytes) -> bytes:
-    """Return a JPEG or PNG file with what decoding needs and its colour profile, nothing else.
+    """Return a JPEG or PNG file with what decoding needs, nothing else.
 
-    EXIF, XMP, IPTC, comments, text, times, previews, further frames and what follows the image go;
-    the pixels stay as they are.
+    EXIF, XMP, IPTC, colour profiles, comments, text, times, previews, further frames and what
+    follows the image go; the pixels stay as they are.
 
     Raises:
         ValueError: If it is neither, or its parts do not follow one another as they should.
     """
-    if data.startswith(_PNG):
+    if data.startswith(PNG):
         return _bare_png(data)
-    if data.startswith(_JPEG):
+    if data.startswith(JPEG):
         return _bare_jpeg(data)
     raise ValueError("neither a JPEG nor a PNG file")
 
 
 def _bare_jpeg(data: bytes) -> bytes:
-    kept, at, scans = [_JPEG], len(_JPEG), 0
-    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != _END:
-        marker = data[at + 1]
-        if marker == 0xFF:  # a fill byte before a marker
-            at += 1
+    kept, seen = [JPEG], set[bytes]()
+    segments, _ = jpeg_segments(data)
+    for segment in segments:
+        content = data[segment.start + 4 : segment.head]
+        if segment.marker in _JPEG_KEPT:
+            kept.append(data[segment.start : segment.end])
+        if segment.marker not in _JPEG_COLOURS:
             continue
-        if marker in _WITHOUT_LENGTH:
-            at += 2
-            continue
-        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-        if marker == _SCAN:
-            scans += 1
-            after = _AFTER_SCAN.search(data, end)
-            end = after.start() if after else len(data)
-        if _is_kept(marker, data[at + 4 : at + 16]):
-            kept.append(data[at:end])
-        at = end
-    if not scans:
+        name, size = _JPEG_COLOURS[segment.marker]
+        # Decoders take no notice of a shorter one.
+        if content.startswith(name) and len(content) >= size and name not in seen:
+            seen.add(name)
+            whole = content[:size] if name == b"Adobe" else content[: size - 2] + b"\0\0"
+            kept += [bytes([0xFF, segment.marker]), (2 + size).to_bytes(2, "big"), whole]
+    if all(segment.marker != SCAN for segment in segments):
         raise ValueError("JPEG file without an image")
     return b"".join((*kept, b"\xff\xd9"))
 
 
-def _is_kept(marker: int, content: bytes) -> bool:
-    if marker == _COLOUR_PROFILE:
-        return content.startswith(b"ICC_PROFILE\0")
-    is_application = 0xE0 <= marker <= 0xEF
-    return marker != _COMMENT and (not is_application or marker in _KEPT_SEGMENTS)
-
-
 def _bare_png(data: bytes) -> bytes:
-    kept, at = [_PNG], len(_PNG)
-    while at + 12 <= len(data):
-        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
-        kind = data[at + 4 : at + 8]
-        if kind in _KEPT_CHUNKS:
-            kept.append(data[at:end])
-        if kind == b"IEND":
-            return b"".join(kept)
-        at = end
-    raise ValueError("PNG file without an end")
+    chunks = list(png_chunks(data))
+    if png_excess(chunks) != 0:
+        raise ValueError("PNG file whose data are not those of its pixels")
+    has_palette = chunks[0][1][9] == _PALETTE
+    kept, seen = [PNG], set[bytes]()
+    for kind, content in chunks:
+        is_kept = len(content) <= _PNG_KEPT.get(kind, -1) and kind not in seen
+        if kind in (b"IDAT", b"IEND") or (is_kept and (kind != b"PLTE" or has_palette)):
+            body = kind + (b"" if kind == b"IEND" else content)
+            kept += [(len(body) - 4).to_bytes(4, "big"), body, zlib.crc32(body).to_bytes(4, "big")]
+        seen.add(kind)
+    return b"".join(kept)
