@@ -38,7 +38,9 @@ IMAGES = 7
 def settings(tmp_path: Path, **changes: Any) -> ExportSettings:
     """Settings of an export whose models lie in ``tmp_path``, which is to be told nowhere."""
     (tmp_path / "sd").mkdir(exist_ok=True)
-    write_json(tmp_path / "hub/blip.json", {"revision": "0123abc", "license": "bsd-3-clause"})
+    write_json(
+        tmp_path / "hub/blip.json", {"revision": "0123abc", "license": "bsd-3-clause", "files": {}}
+    )
     values = ExportSettings(
         dataset="photos",
         variant="caption",
