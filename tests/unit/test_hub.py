@@ -8,7 +8,13 @@ import pytest
 
 from capsynth.errors import CapsynthError
 from capsynth.fetching import locks
-from capsynth.fetching.hub import choose_data_files, choose_files, is_hub_id, slug_of
+from capsynth.fetching.hub import (
+    choose_data_files,
+    choose_files,
+    is_hub_id,
+    require_hub_id,
+    slug_of,
+)
 from capsynth.files import write_json
 from capsynth.fingerprints import file_digest
 from capsynth.models import lock_mark, model_bytes, model_mark, require_model
@@ -130,6 +136,32 @@ def test_slugs_are_one_folder_name_each() -> None:
 )
 def test_ids_of_the_hub_are_told_from_paths(text: str, answer: bool) -> None:
     assert is_hub_id(text) == answer
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (
+            "models/captoiner",
+            r"a folder here is called as its owner; did you mean models/captio",
+        ),
+        ("models/a/b", r"owner/name it is not; models holds captioner"),
+        ("owner/name", None),
+        ("gpt2", None),
+        ("models/fetched", None),
+    ],
+)
+def test_a_path_with_a_typing_error_is_not_taken_for_an_id_of_the_hub(
+    name: str, said: str | None, tmp_path: Path
+) -> None:
+    (tmp_path / "models" / "captioner").mkdir(parents=True)
+    (tmp_path / "models--fetched.json").write_text("{}")
+    folder = tmp_path / slug_of(name, None)
+    if said is None:
+        require_hub_id("model", name, tmp_path, folder)
+        return
+    with pytest.raises(CapsynthError, match=rf"model '{name}' is no folder .*{said}"):
+        require_hub_id("model", name, tmp_path, folder)
 
 
 # ---- stamps, locks and marks --------------------------------------------------------------------

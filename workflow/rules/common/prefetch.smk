@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 
 from capsynth.fetching import hub
 from capsynth.generators import lora_file
-from capsynth.models import LOCAL, lora_role, model_mark, near_places, note_weights
+from capsynth.models import LOCAL, lora_role, model_mark, note_weights
 from capsynth.offline import COMMAND_VARIABLE, go_offline
 
 DOWNLOADS = config["download_folder"]
@@ -72,6 +72,14 @@ def with_local_path(entry):
     return {**entry, "model": path, **({"lora": loras} if "lora" in entry else {})}
 
 
+def check_hub_id(what, name, root, folder):
+    """Tell of a name that is neither that of a folder nor one of the hub."""
+    try:
+        hub.require_hub_id(what, name, root, Path(folder))
+    except CapsynthError as error:
+        raise WorkflowError(str(error)) from None
+
+
 def model_requests(entry):
     """What an entry that names a model wants of the hub: that model, and its LoRA weights."""
     wanted = [(entry["model"], entry.get("revision"), None)]
@@ -81,11 +89,7 @@ def model_requests(entry):
     for name, revision, file in wanted:
         if is_local(name):
             continue
-        if not hub.is_hub_id(name):
-            raise WorkflowError(
-                f"model {name!r} is no folder of this checkout, and no id of the hub either: "
-                "those are owner/name"
-            )
+        check_hub_id("model", name, Path(workflow.basedir), model_path(name, revision))
         requests.append(hub.Request(name, hub.MODEL, revision, (file,) if file else ()))
     return requests
 
@@ -149,6 +153,8 @@ def data_requests(entry):
     path = entry["path"]
     if Path(path).is_dir() or not hub.is_hub_id(path):
         return []
+    slug = hub.slug_of(path, entry["revision"])
+    check_hub_id("data set", path, Path(), f"{DOWNLOADS}/datasets/{slug}")
     return [hub.Request(path, hub.DATASET, entry["revision"])]
 
 

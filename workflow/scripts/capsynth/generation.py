@@ -261,8 +261,7 @@ def generate_shard(
         write_shard(tar, manifest, _joined(rows, parts, mark))
 
     work.publish(join)
-    records = read_manifest(manifest)
-    _log_totals(tar.stem, records)
+    _log_totals(tar.stem, records := read_manifest(manifest))
     # Of several copies each has seen its own batches only.
     whole = RejectionBound(tar.stem, settings, len(wanted), max_rejected)
     whole.add(_outcomes(records))

@@ -20,7 +20,7 @@ from capsynth.digests import require_as_taken
 from capsynth.errors import CapsynthError
 from capsynth.fingerprints import file_digest
 from capsynth.models import unread_weights
-from capsynth.names import check_name
+from capsynth.samplers import build_scheduler, own_scheduler, require_steps
 from capsynth.weights import from_pretrained
 
 log = logging.getLogger(__name__)
@@ -235,54 +235,6 @@ def _part_class(entry: Any) -> Any:
     return getattr(homes.get(library) or getattr(diffusers.pipelines, library, None), name, None)
 
 
-def scheduler_class(name: str) -> Any:
-    """Return the sampler of diffusers that has this name.
-
-    Raises:
-        CapsynthError: If there is none.
-    """
-    import diffusers
-
-    known = [n for n in dir(diffusers) if n.endswith("Scheduler") and "Flax" not in n]
-    return getattr(diffusers, check_name("scheduler", name, known))
-
-
-def build_scheduler(own: Any, name: str | None, arguments: Mapping[str, Any]) -> Any:
-    """Return a sampler with the noise schedule of the model's own one.
-
-    Args:
-        own: The model's scheduler.
-        name: Class of diffusers, None for the model's own.
-        arguments: What differs from the model's configuration.
-
-    Raises:
-        CapsynthError: If the class or an argument is unknown, or the model was trained for samplers
-            of the other kind (flow matching, or denoising).
-    """
-    kind = type(own) if name is None else scheduler_class(name)
-    for argument in arguments:
-        check_name(
-            f"key of scheduler_args for {kind.__name__},",
-            argument,
-            list(inspect.signature(kind.__init__).parameters)[1:],
-        )
-    try:
-        scheduler = kind.from_config(own.config, **arguments)
-    except (ImportError, NotImplementedError, TypeError, ValueError) as error:
-        raise CapsynthError(f"scheduler: {kind.__name__} cannot be made: {error}") from error
-    if _is_flow(own) != _is_flow(scheduler):
-        raise CapsynthError(
-            f"scheduler: {kind.__name__} does not fit a model whose own is {type(own).__name__}: "
-            "one is for flow matching, the other is not; use one of its kind, or where the class "
-            "allows it scheduler_args: {use_flow_sigmas: true, prediction_type: flow_prediction}"
-        )
-    return scheduler
-
-
-def _is_flow(scheduler: Any) -> bool:
-    return "Flow" in type(scheduler).__name__ or bool(scheduler.config.get("use_flow_sigmas"))
-
-
 def lora_file(path: str, weight_name: str | None) -> Path:
     """Return the file of LoRA weights that ``path``, a file or a folder, means.
 
@@ -377,8 +329,7 @@ class DiffusersGenerator:
         self._loras = [lora_file(lora["path"], lora["weight_name"]) for lora in settings.lora]
         if self._loras and not hasattr(kind, "load_lora_weights"):
             raise CapsynthError(f"lora: {self.family} does not take LoRA weights; remove them")
-        if settings.scheduler is not None:
-            scheduler_class(settings.scheduler)
+        self._require_sampler(own_scheduler(settings.model, index), kind)
         dtype = getattr(torch, settings.dtype)
         try:
             wanted = [name for name in parts if name not in components]
@@ -396,10 +347,9 @@ class DiffusersGenerator:
             # Diffusers' word for a part that comes with code of its own, which is not run.
             raise CapsynthError(f"model {settings.model} cannot be loaded: {error}") from error
         self._checker, self._extractor = self._take_checker()
-        if settings.scheduler is not None or settings.scheduler_args:
-            self._pipeline.scheduler = build_scheduler(
-                self._pipeline.scheduler, settings.scheduler, settings.scheduler_args
-            )
+        # Pipelines mend the configuration of a sampler as they are made.
+        own = getattr(self._pipeline, "scheduler", None)
+        self._pipeline.scheduler = self._require_sampler(own, kind)
         if self._loras:
             self._add_loras()
         require_as_taken()
@@ -416,6 +366,16 @@ class DiffusersGenerator:
         if longest is None and "max_sequence_length" in takes:
             longest = takes["max_sequence_length"].default
         self.token_limits = token_limits(self._pipeline, longest)
+
+    def _require_sampler(self, own: Any, kind: Any) -> Any:
+        """Return the sampler that the settings ask for; raise if it cannot do what they ask."""
+        settings = self.settings
+        if own is None:
+            return None
+        if settings.scheduler is not None or settings.scheduler_args:
+            own = build_scheduler(own, settings.scheduler, settings.scheduler_args)
+        require_steps(own, settings.num_inference_steps, kind)
+        return own
 
     def _take_checker(self) -> tuple[Any, Any]:
         """Take the safety checker out of the pipeline, which would black the images it flags."""

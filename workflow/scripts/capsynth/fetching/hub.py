@@ -17,6 +17,7 @@ from capsynth.fetching.converting import convert_weights
 from capsynth.fetching.locks import folder_of, hub_files, is_as_stamped, locked, write_stamp
 from capsynth.fetching.unpacking import replace_folder
 from capsynth.fingerprints import file_digest
+from capsynth.models import near_places
 from capsynth.offline import go_online
 
 log = logging.getLogger(__name__)
@@ -68,6 +69,28 @@ def slug_of(hub_id: str, revision: str | None) -> str:
 def is_hub_id(text: str) -> bool:
     """Return whether ``text`` has the form of a hub id: a name, or an owner and a name."""
     return re.fullmatch(r"(?:[\w-][\w.-]*/)?[\w-][\w.-]*", text) is not None
+
+
+def require_hub_id(what: str, name: str, root: Path, folder: Path) -> None:
+    """Raise CapsynthError if a name that no folder has is none of the hub, or means a folder.
+
+    ``models/captoiner`` has the form of a hub id; beside a folder ``models`` it is a path with a
+    typing error, unless something was fetched under that name already.
+
+    Args:
+        what: What is named, for messages.
+        name: The name.
+        root: The folder that paths are seen from.
+        folder: Where the repository is fetched into; its stamp lies beside it.
+    """
+    beside = len(Path(name).parts) > 1 and (root / Path(name).parts[0]).is_dir()
+    if is_hub_id(name) and (not beside or folder.with_name(f"{folder.name}.json").exists()):
+        return
+    reason = "a folder here is called as its owner" if is_hub_id(name) else "owner/name it is not"
+    raise CapsynthError(
+        f"{what} {name!r} is no folder seen from {os.path.relpath(root)}, and not taken for an id "
+        f"of the hub, as {reason}{near_places(name, root)}"
+    )
 
 
 def choose_files(
