@@ -1,8 +1,8 @@
 """Snakemake that asks SLURM for its jobs every second; a stand-in for ``snakemake`` in tests.
 
 The plugin waits 40 s before it first asks, then longer each time up to 180 s, and no option caps
-that: right for a controller that thousands of users share, and a long wait for a test. So are the five
-seconds of the profile between two questions.
+that: right for a controller that thousands of users share, and a long wait for a test. So are the
+five seconds of the profile between two questions.
 """
 
 import asyncio
