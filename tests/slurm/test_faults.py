@@ -58,9 +58,13 @@ class Place:
         # The cluster knows its processes by the last of these variables.
         return {"PATH": tools, "CAPSYNTH_BATCH_LOG": os.fspath(self._log)} | own
 
-    def supervise(self, targets: Iterable[str], *options: str) -> psutil.Process:
-        """Start Snakemake on the cluster, under a supervisor that has little patience."""
-        quick = ["--poll-s=0.5", "--idle-s=8", "--pause-s=1", "--grace-s=5"]
+    def supervise(self, targets: Iterable[str], *options: str, idle_s: int = 600) -> psutil.Process:
+        """Start Snakemake on the cluster, under a supervisor that looks often.
+
+        Where a hang is to be noticed it has little patience: a hang that is none, on a busy
+        machine, then costs one more start, and no result.
+        """
+        quick = ["--poll-s=0.5", f"--idle-s={idle_s}", "--pause-s=1", "--grace-s=5"]
         snakemake = [
             *(sys.executable, POLLING, "--profile", "profiles/slurm"),
             *("--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "20"),
@@ -366,7 +370,7 @@ def test_the_supervisor_mends_what_snakemake_cannot(
     captions, images = CAPTIONS.format("car"), IMAGES.format("caption", "car")
     checkpoint = CHECKPOINT.format("real+caption")
     options = ("--set-resources", "train_classifier:slurm_extra='--no-requeue'")
-    supervisor = place.supervise([checkpoint], *options)
+    supervisor = place.supervise([checkpoint], *options, idle_s=8)
 
     # Snakemake is killed.
     place.job_amid(captions)
@@ -383,7 +387,7 @@ def test_the_supervisor_mends_what_snakemake_cannot(
     wait_until(lambda: not is_there(snakemake.pid), "the end of Snakemake")
     wait_until(lambda: cluster.job(job).state == "COMPLETED", "the end of the orphan")
     began = time.monotonic()
-    place.supervise([checkpoint], *options)
+    place.supervise([checkpoint], *options, idle_s=8)
 
     # A job is pushed out and not requeued: Snakemake waits for it for ever.
     job, _ = place.job_amid(checkpoint)

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from faults import PATIENCE_S, FinishedExperiment, Outcome, Trials, digests
+from faults import FinishedExperiment, Outcome, Trials, digests
 from planning import PlannedJob
+from waiting import BACKSTOP_S
 
 FLIP, CUT, EMPTY, SWAP = "a bit", "cut", "empty", "another file"
 DAMAGES = (FLIP, CUT, EMPTY, SWAP)
@@ -64,7 +65,7 @@ class DamageTrials(Trials):
         if not _damage(folder / case.path, damage, self._others(case), rng):
             shutil.rmtree(folder)
             return None
-        code = self._start(case.job, folder).wait(PATIENCE_S)
+        code = self._start(case.job, folder).wait(BACKSTOP_S)
         problems = self._problems(case, folder, code)
         if not problems:
             shutil.rmtree(folder)
