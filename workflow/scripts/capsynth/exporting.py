@@ -220,7 +220,7 @@ def _write_tar(
         for record in records:
             with ShardReader(tars[record.key]) as reader:
                 image = reader.read_bytes(record, check=False)  # _check_image does
-            _check_image(record, image)
+            _check_image(tars[record.key], record, image)
             # WebDataset takes what follows the first dot for the kind of a member.
             name = record.key.replace(".", "_")
             if name in members:
@@ -247,10 +247,13 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     tar.addfile(info, io.BytesIO(data))
 
 
-def _check_image(record: ShardRecord, data: bytes) -> None:
+def _check_image(tar: Path, record: ShardRecord, data: bytes) -> None:
     """Raise CapsynthError if an image is not what its record says, or carries metadata."""
     if hashlib.sha256(data).hexdigest() != record.sha256:
-        raise CapsynthError(f"{record.key!r} is not what its manifest says; draw it again")
+        raise CapsynthError(
+            f"{tar}: {record.key!r} is not what its manifest says; delete the tar and run the same "
+            "command again, which draws it anew"
+        )
     if not is_bare(data):
         raise CapsynthError(
             f"{record.key!r} carries metadata, which may tell of a person or a machine; "
