@@ -257,9 +257,10 @@ def test_what_is_not_read_of_a_class_folder_is_counted(
         path.with_suffix(".jpg").rename(path)
     for name in ("f.heic", "g.avif", "h.avif", ".DS_Store"):
         (tmp_path / "cat" / name).touch()
+    (tmp_path / "cat/loop.avif").symlink_to("loop.avif")
     records = pack_shard(tmp_path, "cat-0", folder=tmp_path / "cat")
     assert [(r.key, r.status) for r in records] == [("a", "ok"), ("b", "ok"), ("c", "ok")]
-    left = "2 .avif, 1 .heic, 1 subfolder with 2 images"
+    left = "3 .avif, 1 .heic, 1 subfolder with 2 images"
     assert f"cat: {left}; images lie in the folder itself" in caplog.text
     caplog.clear()
     pack_set(tmp_path, ["cat"], folder=tmp_path)

@@ -89,12 +89,14 @@ def left_out(folder: Path) -> str | None:
     """
     subfolders = inside = 0
     files: Counter[str] = Counter()
-    for entry in os.scandir(folder):
-        if entry.is_dir():
+    for name in os.listdir(folder):
+        if name.startswith(".") or is_named_like_an_image(name):
+            continue
+        if os.path.isdir(f"{folder}/{name}"):  # not so of a link that leads nowhere or to itself
             subfolders += 1
-            inside += sum(1 for name in _files_below(entry.path) if is_named_like_an_image(name))
-        elif not entry.name.startswith(".") and not is_named_like_an_image(entry.name):
-            files[os.path.splitext(entry.name)[1].lower()] += 1
+            inside += sum(map(is_named_like_an_image, _files_below(f"{folder}/{name}")))
+        else:
+            files[os.path.splitext(name)[1].lower()] += 1
     words = [f"{files[suffix]} {shown(suffix) or 'without extension'}" for suffix in sorted(files)]
     if subfolders:
         named = "subfolder" if subfolders == 1 else "subfolders"
