@@ -255,6 +255,33 @@ def test_a_key_of_config_that_a_file_has_too_keeps_the_file_for_the_rest() -> No
 
 
 @pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: 1\na: 2\nseed: " + "1" * 5000, "config.yaml:3: seed: 1111"),
+        ("a: 1\na: 2\nseed: 2020-13-45", "config.yaml:3: seed: 2020-13-45 is no date"),
+        ("a: 1\na: 2\nseed: !mine 3", "config.yaml:3: seed: !mine is not known here"),
+        ("a: 1\na: 2\nseed: {<<: 3}", "config.yaml:3: seed.<<: takes an alias"),
+        ("a: 1\na: 2\n? [b]\n: 3", "config.yaml:3: ?: a list or mapping is no name"),
+    ],
+    ids=["digits", "date", "tag", "merge", "key"],
+)
+def test_what_snakemake_cannot_load_is_refused_before_it_tries(text: str, said: str) -> None:
+    Path("config.yaml").write_text(text)
+    with pytest.raises(CapsynthError) as caught:
+        ConfigSources([Path("config.yaml")])
+    lines = str(caught.value).splitlines()
+    assert lines[0].startswith("config.yaml:2: a stands on line 1 already")
+    assert lines[1].startswith(said)
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "[1]", "word"])
+def test_a_configuration_without_keys_is_refused_by_name(text: str) -> None:
+    Path("config.yaml").write_text(text)
+    with pytest.raises(CapsynthError, match=r"^config\.yaml: holds no keys"):
+        ConfigSources([Path("config.yaml")])
+
+
+@pytest.mark.parametrize(
     ("value", "said"),
     [
         (10**5000, "has more than 100 digits"),

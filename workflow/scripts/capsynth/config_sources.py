@@ -10,6 +10,7 @@ import yaml
 from capsynth.errors import CapsynthError
 from capsynth.schema import KeyPath, key_name
 from capsynth.yaml_files import Place, YamlFile
+from capsynth.yaml_tree import MAPPING
 
 OPTION = "--config"
 
@@ -45,9 +46,14 @@ class ConfigSources:
         self._files = _read(files, unread)
         if replaces and len(files) > 1 and not unread:
             del self._files[0]
+        unread += [
+            f"{f.name}: holds no keys; write those of an experiment"
+            for f in self._files
+            if f.root.tag != MAPPING
+        ]
         looked_at = [*self._files, *_read(profiles, unread)]
         self.problems = [line for file in looked_at for line in file.problems]
-        if unread:
+        if unread or not all(file.loads() for file in self._files):
             raise CapsynthError("\n".join([*unread, *self.problems]))
 
     @functools.cached_property

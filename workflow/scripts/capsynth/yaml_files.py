@@ -65,6 +65,16 @@ class YamlFile:
         self.root = compose(self.name, self.text)
         self.problems = _problems(self.name, self.root)
 
+    def loads(self) -> bool:
+        """Return whether the loader that Snakemake takes can load it into a mapping at all."""
+        if self.root.tag != MAPPING:
+            return False
+        try:
+            # Circles and what stands for too much were refused before.
+            return not self.problems or isinstance(yaml.full_load(self.text), dict)
+        except (yaml.YAMLError, ValueError, TypeError, AttributeError):
+            return False
+
     def places(self) -> dict[KeyPath, Place]:
         """Return where each key and item stands, by its path; those that ``<<`` brings too."""
         found: dict[KeyPath, Place] = {}
