@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from capsynth.digests import cached_digest, forget_taken, note_taken
+from capsynth.digests import cached_digest, forget_taken, note_doubt, note_taken
 from capsynth.errors import CapsynthError
 from capsynth.fetching.locks import Stamp, folder_of, hub_files, missing_files, read_stamp
 from capsynth.files import dump_json, read_json, write_if_changed
@@ -222,13 +222,16 @@ def _require_files(model: Path, digests: Mapping[str, str], notes: Path, since: 
         raise CapsynthError(
             f"{there[more[0]]} is new since {since.removeprefix('when ')}; start Snakemake again"
         )
-    require_sums(model, digests)
+    doubt_by_sums(model, digests)
     for file in there.values():
         require_readable(file)
 
 
-def require_sums(model: Path, digests: Mapping[str, str]) -> None:
-    """Raise CapsynthError if a folder's own ``SHA256SUMS`` says something else of its files."""
+def doubt_by_sums(model: Path, digests: Mapping[str, str]) -> None:
+    """Note a doubt if a folder's own ``SHA256SUMS`` says something else of its files.
+
+    Weights that do not fit are told with more reason than that they are others.
+    """
     sums = model / SUMS
     if not sums.is_file():
         return
@@ -236,7 +239,7 @@ def require_sums(model: Path, digests: Mapping[str, str]) -> None:
         told, _, name = line.partition(" ")
         name = name.lstrip(" *").removeprefix("./")
         if len(told) == 64 and name in digests and digests[name] != told.lower():
-            raise CapsynthError(
+            note_doubt(
                 f"{model / name} is not what {sums} says: it is damaged, or was replaced. Restore "
                 f"it; if it is meant to be so, write {SUMS} anew, or delete it"
             )
