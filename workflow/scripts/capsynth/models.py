@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from capsynth.digests import cached_digest, forget_taken, note_doubt, note_taken
 from capsynth.errors import CapsynthError
@@ -19,10 +19,7 @@ from capsynth.files import dump_json, read_json, write_if_changed
 from capsynth.fingerprints import fingerprint
 from capsynth.offline import prefetch_command
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-Settings = TypeVar("Settings", bound="DataclassInstance")
+Settings = TypeVar("Settings", bound=Any)
 
 SUMS = "SHA256SUMS"
 # Stands in settings for a model whose place is noted under the name of its weights.
