@@ -21,6 +21,7 @@ SETTLED_S = 2.0
 State = tuple[str, int, int, int, int]
 
 _taken: dict[Path, State] = {}
+_doubts: list[str] = []
 
 
 def state_of(path: Path) -> State:
@@ -66,15 +67,23 @@ def note_taken(path: Path) -> None:
     _taken[path] = state_of(path)
 
 
+def note_doubt(reason: str) -> None:
+    """Note why what is loaded may not be used: told after loading, whose errors say more."""
+    _doubts.append(reason)
+
+
 def forget_taken() -> None:
     """Forget what was noted for an earlier load."""
     _taken.clear()
+    _doubts.clear()
 
 
 def require_as_taken() -> None:
-    """Raise CapsynthError if a file was changed since it was noted: it may be half of each."""
-    taken = dict(_taken)
+    """Raise CapsynthError if a noted file was changed, being half of each, or is in doubt."""
+    taken, doubts = dict(_taken), list(_doubts)
     forget_taken()
+    if doubts:
+        raise CapsynthError(doubts[0])
     for path, state in taken.items():
         if not path.is_file() or state_of(path) != state:
             raise CapsynthError(

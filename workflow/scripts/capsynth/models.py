@@ -10,19 +10,16 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from capsynth.digests import cached_digest, forget_taken, note_taken
+from capsynth.digests import cached_digest, forget_taken, note_doubt, note_taken
 from capsynth.errors import CapsynthError
 from capsynth.fetching.locks import Stamp, folder_of, hub_files, missing_files, read_stamp
 from capsynth.files import dump_json, read_json, write_if_changed
 from capsynth.fingerprints import fingerprint
 from capsynth.offline import prefetch_command
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-Settings = TypeVar("Settings", bound="DataclassInstance")
+Settings = TypeVar("Settings", bound=Any)
 
 SUMS = "SHA256SUMS"
 # Stands in settings for a model whose place is noted under the name of its weights.
@@ -222,13 +219,16 @@ def _require_files(model: Path, digests: Mapping[str, str], notes: Path, since: 
         raise CapsynthError(
             f"{there[more[0]]} is new since {since.removeprefix('when ')}; start Snakemake again"
         )
-    require_sums(model, digests)
+    doubt_by_sums(model, digests)
     for file in there.values():
         require_readable(file)
 
 
-def require_sums(model: Path, digests: Mapping[str, str]) -> None:
-    """Raise CapsynthError if a folder's own ``SHA256SUMS`` says something else of its files."""
+def doubt_by_sums(model: Path, digests: Mapping[str, str]) -> None:
+    """Note a doubt if a folder's own ``SHA256SUMS`` says something else of its files.
+
+    Weights that do not fit are told with more reason than that they are others.
+    """
     sums = model / SUMS
     if not sums.is_file():
         return
@@ -236,7 +236,7 @@ def require_sums(model: Path, digests: Mapping[str, str]) -> None:
         told, _, name = line.partition(" ")
         name = name.lstrip(" *").removeprefix("./")
         if len(told) == 64 and name in digests and digests[name] != told.lower():
-            raise CapsynthError(
+            note_doubt(
                 f"{model / name} is not what {sums} says: it is damaged, or was replaced. Restore "
                 f"it; if it is meant to be so, write {SUMS} anew, or delete it"
             )
