@@ -1,7 +1,9 @@
 """Jobs that SLURM refuses, and a silent queue: the reason, no hang, no attempt that is lost."""
 
 import os
+import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from slurm_cluster import Cluster, Job
+from waiting import wait_until
 
 # Stages that do next to nothing, with what the project mends of the plugin.
 SNAKEFILE = """
@@ -50,6 +53,7 @@ def place(tmp_path: Path, repository: Path) -> Path:
     return tmp_path
 
 
+FAST_SNAKEMAKE = Path(__file__).parents[1] / "support" / "fast_polling.py"
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -159,3 +163,26 @@ def test_no_job_is_forgotten_while_squeue_fails(run: Run, cluster: Cluster, plac
     done = run(*A_JOB)
     assert done.returncode == 0, done.stdout
     assert len((place / "asked").read_text().splitlines()) > 100
+
+
+def test_ctrl_c_while_slurm_takes_no_job_ends_the_run_and_submits_nothing(
+    cluster: Cluster, place: Path
+) -> None:
+    # It would take one the second time.
+    shim(
+        place,
+        "sbatch",
+        "echo >> tries; [ $(wc -l < tries) = 1 ] && { echo standby mode >&2; exit 1; }\n"
+        f'exec {cluster.real("sbatch")} "$@"',
+    )
+    path = f"{place / 'bin'}{os.pathsep}{cluster.environment()['PATH']}"
+    pause = ("--slurm-init-seconds-before-status-checks", "300")
+    command = [sys.executable, FAST_SNAKEMAKE, "--profile", "profile", *A_JOB, *pause]
+    with (place / "log").open("w") as log:
+        run = subprocess.Popen(
+            command, cwd=place, env={**cluster.environment(), "PATH": path}, stdout=log, stderr=log
+        )
+    wait_until(lambda: "SLURM takes no job now" in (place / "log").read_text(), "a refusal")
+    run.send_signal(signal.SIGINT)
+    assert run.wait() == 1, (place / "log").read_text()
+    assert jobs_of(cluster, place) == []

@@ -28,7 +28,7 @@ _PASSING = re.compile(
     re.IGNORECASE,
 )
 _POLICY = re.compile(r"violates accounting/QOS policy", re.IGNORECASE)
-# Newer versions say which limit it is; jobs that end make room for more, and for no longer ones.
+# Some versions say which limit it is; jobs that end make room for more, and for no longer ones.
 _LIMIT = re.compile(r"\b(?:Assoc|QOS)\w*Limit\b", re.IGNORECASE)
 _CALL = "sbatch call:"  # behind it the plugin quotes the command, whose words are the job's
 
