@@ -90,7 +90,7 @@ def left_out(folder: Path) -> str | None:
     subfolders = inside = 0
     files: Counter[str] = Counter()
     for entry in os.scandir(folder):
-        if entry.is_dir():
+        if _is_folder(entry):
             subfolders += 1
             inside += sum(1 for name in _files_below(entry.path) if is_named_like_an_image(name))
         elif not entry.name.startswith(".") and not is_named_like_an_image(entry.name):
@@ -100,6 +100,13 @@ def left_out(folder: Path) -> str | None:
         named = "subfolder" if subfolders == 1 else "subfolders"
         words.append(f"{subfolders} {named} with {inside} images")
     return ", ".join(words) or None
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def _files_below(folder: str) -> Iterator[str]:
