@@ -91,7 +91,11 @@ def read_experiment(config_file: Path) -> Experiment:
     if variant is None:
         raise ValueError(f"{config_file}: no variant is made from captions")
     generator = config["generators"][variant["generator"]]
-    generator = {name: variant.get(name, value) for name, value in generator.items()}
+    generator = {
+        name: variant.get(name, value)
+        for name, value in generator.items()
+        if name != "max_rejected"
+    }
     captioner = config["captioners"][variant["captioner"]]
     downloads = Path(config["download_folder"])
     recipe = {k: v for k, v in next(iter(config["recipes"].values())).items() if k != "base"}
