@@ -140,7 +140,7 @@ def settings_of(model: Path, **changes: Any) -> dict[str, Any]:
 def extract(model: Path, shard: tuple[Path, Path], output: Path, **changes: Any) -> Features:
     flags = {
         "settings": dump_json(settings_of(model, **changes)),
-        "model-mark": "m",
+        "model-mark": model.name,
         "threads": 1,
         "tar": shard[0],
         "manifest": shard[1],

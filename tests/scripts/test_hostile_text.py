@@ -286,7 +286,8 @@ def test_photos_leave_nothing_but_pixels_in_shards_gallery_and_report(tmp_path: 
     records = usable(read_manifest(out / "r.jsonl"))
     assert len(records) == 4
     write_json_lines(
-        out / "c.jsonl", [{"key": r.key, "caption": "a", "status": "ok"} for r in records]
+        out / "c.jsonl",
+        [{"key": r.key, "class_id": r.class_id, "caption": "a", "status": "ok"} for r in records],
     )
     plot_gallery.main(
         words(captions=out / "c.jsonl", real=[out / "r.tar", out / "r.jsonl"],

@@ -70,8 +70,13 @@ def gallery(tmp_path_factory: pytest.TempPathFactory, scores_csv: Path) -> Path:
     keys = [f"{class_id}_{i:06d}" for class_id in CLASS_IDS for i in range(2)]
     captions = folder / "captions.jsonl"
     write_json_lines(
-        captions, [{"key": key, "caption": f"{HOSTILE} of {key}", "status": "ok"} for key in keys]
-    )
+        captions,
+        [
+            {"key": key, "class_id": key.rpartition("_")[0], "caption": f"{HOSTILE} of {key}",
+             "status": "ok"}
+            for key in keys
+        ],
+    )  # fmt: skip
     real, drawn = (write_shards(folder / name, keys, HOSTILE) for name in ("real", "drawn"))
     plot_gallery(
         ["--captions", str(captions), "--real", *real, "--variant", "caption", *drawn, "--columns",

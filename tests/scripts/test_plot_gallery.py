@@ -29,7 +29,11 @@ def write_shards(folder: Path) -> list[tuple[str, str]]:
 def arguments(tmp_path: Path) -> list[str]:
     captions = tmp_path / "captions.jsonl"
     write_json_lines(
-        captions, [{"key": f"bat_{i}", "caption": f"a bat {i}", "status": "ok"} for i in range(2)]
+        captions,
+        [
+            {"key": f"bat_{i}", "class_id": "bat", "caption": f"a bat {i}", "status": "ok"}
+            for i in range(2)
+        ],
     )
     args = ["--captions", str(captions), "--output", str(tmp_path / "gallery.html")]
     for shard in write_shards(tmp_path):

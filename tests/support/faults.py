@@ -59,9 +59,12 @@ VARYING = {
     "results/report/stage-times": "drawn from the costs",
     "results/report/tables/cost": "made of the costs",
     "results/provenance/": "records of runs: times, hosts, processes",
+    "results/.weights/digests/": "times of the files of models",
 }
 VARYING_ENDS = {".sources.json": "times of the source images"}
 
+# Where the models of a run lie: noted for its jobs, and no input of theirs.
+WEIGHTS = "results/.weights"
 # Rules whose jobs read more than their inputs, by which they are watched: those get all results.
 READING_MORE = {
     "pack_real": "the summary of the index of tars",
@@ -322,7 +325,7 @@ class Trials:
             else:
                 outcome = self._try_job(folder, state, number, stage, kind, rng)
         finally:
-            _wait_for_none(folder, 0)
+            _wait_for_none(folder)
         if not outcome.problems:
             shutil.rmtree(folder)
             state.unlink(missing_ok=True)
@@ -340,6 +343,8 @@ class Trials:
             shutil.copytree(experiment.folder / "results", folder / "results")
             shutil.copytree(experiment.folder / "logs", folder / "logs")
             self._remove(job, folder)
+        if not (folder / WEIGHTS).exists():
+            shutil.copytree(experiment.folder / WEIGHTS, folder / WEIGHTS)
         for name in job.inputs:
             source, target = experiment.folder / name, folder / name
             if not name.startswith("results/") or target.exists():
@@ -433,8 +438,8 @@ class Trials:
             problems.append(f"does not end within {BACKSTOP_S:g} s of the fault")
             process.kill()
         # What a killed job has started ends by itself.
-        if left := _wait_for_none(folder, 30):
-            problems.append(f"{len(left)} processes live on 30 s after the job has ended")
+        if left := _wait_for_none(folder):
+            problems.append(f"{len(left)} processes live on after the job has ended")
         if kind != AT_MOMENT:
             what = FaultyIO.read(state)[1]
         if what is None:
@@ -503,7 +508,7 @@ class Trials:
             return [f"started again it does not end within {BACKSTOP_S:g} s"]
         if code != 0:
             return [f"started again it ends with {code}: {self._said(job, folder)[-1500:]}"]
-        _wait_for_none(folder, 30)
+        _wait_for_none(folder)
         left = [name for name in digests(folder, "results") if name not in reference.listing]
         problems = [f"leaves {name}" for name in left if not is_leftover(Path(name))]
         _clear(job, folder)
@@ -560,8 +565,8 @@ class Trials:
         names = [name for job in self._whole.jobs for name in job.outputs]
         if missing := [name for name in names if not (folder / name).exists()]:
             problems += self._run_again(folder, missing)
-        if left := _wait_for_none(folder, 60):
-            problems.append(f"{len(left)} processes live on 60 s after the run has ended")
+        if left := _wait_for_none(folder):
+            problems.append(f"{len(left)} processes live on after the run has ended")
         found = digests(folder, "results")
         problems += _differences(found, complete)
         problems += [f"{name} is left" for name in found if is_leftover(Path(name))]

@@ -149,9 +149,13 @@ def test_a_model_that_was_damaged_before_it_was_planned_is_refused_by_the_files_
 ) -> None:
     damage(model)
     mark = note_weights({"model": model}, tmp_path / "notes")
-    with pytest.raises(CapsynthError, match=said):
+
+    def load() -> None:
         take_models(Settings(), mark, [], tmp_path / "notes")
         require_as_taken()  # as loaders do
+
+    with pytest.raises(CapsynthError, match=said):
+        load()
 
 
 def test_a_file_that_changes_while_it_is_loaded_is_told(model: Path, tmp_path: Path) -> None:

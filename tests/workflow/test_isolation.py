@@ -24,6 +24,7 @@ NO_HOME = "/nonexistent/home"
 OF_THE_RUN = (
     *("benchmarks/", "provenance/", "costs.csv", ".arguments/costs-"),
     *("report/stage-times.", "report/tables/cost"),
+    ".weights/digests/",  # named by where the models lie
 )
 PROBE = """\
 import os, socket, sys

@@ -129,7 +129,7 @@ def _option_places(options: Iterable[str]) -> dict[KeyPath, Place]:
         key, _, text = option.partition("=")
         try:
             # As Snakemake reads it: lists and mappings of text.
-            value = yaml.load(text, Loader=yaml.BaseLoader)
+            value = yaml.BaseLoader(text).get_single_data()
         except yaml.YAMLError:
             value = text
         waiting: list[tuple[KeyPath, Any]] = [((key,), value)]

@@ -28,7 +28,7 @@ def load_schema() -> Schema:
     """Return the configuration's JSON Schema (draft 2020-12)."""
     # The loader in C takes a tenth of the time, where PyYAML has it.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    schema: Schema = yaml.load(SCHEMA_PATH.read_text(encoding="utf-8"), loader)
+    schema: Schema = loader(SCHEMA_PATH.read_text(encoding="utf-8")).get_single_data()
     return schema
 
 

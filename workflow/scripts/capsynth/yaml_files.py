@@ -66,12 +66,12 @@ class YamlFile:
         self.problems = _problems(self.name, self.root)
 
     def loads(self) -> bool:
-        """Return whether the loader that Snakemake takes can load it into a mapping at all."""
+        """Return whether Snakemake can load it into a mapping at all."""
         if self.root.tag != MAPPING:
             return False
         try:
             # Circles and what stands for too much were refused before.
-            return not self.problems or isinstance(yaml.full_load(self.text), dict)
+            return not self.problems or isinstance(yaml.safe_load(self.text), dict)
         except (yaml.YAMLError, ValueError, TypeError, AttributeError):
             return False
 
