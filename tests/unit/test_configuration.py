@@ -224,6 +224,13 @@ def test_every_key_of_the_schema_is_exercised_by_a_config() -> None:
         complete(config)
 
 
+def test_names_that_are_no_text_are_told_once_and_not_as_lacking_too() -> None:
+    config = with_change(folder_config(), "dataset/classes", {False: "a", 8: "b", "cat": "c"})
+    told = [line for line in problems_of(config) if line.startswith("dataset.classes")]
+    assert len(told) == 2
+    assert all("put the name in quotes" in line for line in told)
+
+
 def test_the_schema_knows_the_names_that_the_library_knows() -> None:
     definitions = load_schema()["$defs"]
     captioner = definitions["captioner"]["properties"]

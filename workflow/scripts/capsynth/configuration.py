@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, ValidationError
 
 from capsynth import classes as class_sources
 from capsynth.classes import ClassInfo
@@ -54,8 +54,9 @@ def complete(config: Mapping[str, Any], sources: ConfigSources | None = None) ->
     # What is wrong with a name in a file is told with the name as it is written there.
     problems = list(check_keys(config)) if sources is None else []
     plain = _with_presets(normalise(config, schema, (), problems))
-    errors = Draft202012Validator(schema).iter_errors(plain)
-    problems += [line for error in errors for line in explain(error, plain, sources)]
+    for error in Draft202012Validator(schema).iter_errors(plain):
+        if not _lacks_only_misread_names(error, config):
+            problems += explain(error, plain, sources)
     problems += check_references(plain)
     problems += check_values(plain)
     problems = list(dict.fromkeys(problems))
@@ -80,6 +81,16 @@ def complete(config: Mapping[str, Any], sources: ConfigSources | None = None) ->
             eval_set["context_bias"] = filled["dataset"]["context_bias"]
         _fill_corruptions(eval_set)
     return filled
+
+
+def _lacks_only_misread_names(error: ValidationError, config: Mapping[str, Any]) -> bool:
+    """Return whether a mapping has too few names because some are no text, which is told itself."""
+    if error.validator != "minProperties":
+        return False
+    given: Any = config
+    for key in error.absolute_path:
+        given = given.get(key) if isinstance(given, Mapping) else None
+    return isinstance(given, Mapping) and len(given) >= error.validator_value
 
 
 def complete_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
