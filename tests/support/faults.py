@@ -343,8 +343,9 @@ class Trials:
             shutil.copytree(experiment.folder / "results", folder / "results")
             shutil.copytree(experiment.folder / "logs", folder / "logs")
             self._remove(job, folder)
-        if not (folder / WEIGHTS).exists():
-            shutil.copytree(experiment.folder / WEIGHTS, folder / WEIGHTS)
+        weights = experiment.folder / WEIGHTS
+        if weights.exists() and not (folder / WEIGHTS).exists():
+            shutil.copytree(weights, folder / WEIGHTS)
         for name in job.inputs:
             source, target = experiment.folder / name, folder / name
             if not name.startswith("results/") or target.exists():
