@@ -4,6 +4,13 @@ from pathlib import Path
 from typing import Any
 
 
+def read_no_model(config: dict[str, Any]) -> None:
+    """Name models of the hub in a configuration, for runs that need none of its local ones."""
+    for section in ("captioners", "generators", "feature_extractors"):
+        for entry in config[section].values():
+            entry["model"] = "someone/model"
+
+
 def captioner_settings(model: Path | str, **changes: Any) -> dict[str, Any]:
     """Return the settings of a captioner, ``changes`` put over them."""
     return {

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from PIL import Image
+from settings import read_no_model
 
 from capsynth.files import read_json_lines
 from capsynth.shards import read_manifest
@@ -49,9 +50,7 @@ def run(repository: Path, tmp_path: Path) -> Run:
 def config_of(repository: Path) -> dict[str, Any]:
     config = yaml.safe_load((repository / "tests" / "configs" / "tiny.yaml").read_text())
     config["dataset"] = {"name": "photos", "source": "folder", "path": "photos", "classes": NAMES}
-    for section in ("captioners", "generators", "feature_extractors"):
-        for entry in config[section].values():
-            entry["model"] = "someone/model"  # nothing here reads it
+    read_no_model(config)
     config["eval_sets"] = {"photos-val": {"source": "folder", "path": "photos"}}
     config["report"] = {"in_distribution": "photos-val"}
     config.pop("privacy", None)

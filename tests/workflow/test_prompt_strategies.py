@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from settings import read_no_model
 
 from capsynth.files import read_json_lines
 
@@ -49,6 +50,7 @@ def run(repository: Path, tmp_path: Path) -> Run:
 def config_of(repository: Path, classes: Any) -> dict[str, Any]:
     """Return the tiny experiment with a variant of each strategy that reads no captions."""
     config = yaml.safe_load((repository / "tests" / "configs" / "tiny.yaml").read_text())
+    read_no_model(config)
     config["dataset"]["classes"] = classes
     for strategy in EXPECTED:
         variant = {"strategy": strategy, "generator": "tiny", "images_per_class": 2}
