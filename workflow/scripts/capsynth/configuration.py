@@ -6,7 +6,7 @@ its messages in ``schema_messages.py``); what compares one key with another is `
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from jsonschema import Draft202012Validator, ValidationError
 
@@ -90,7 +90,7 @@ def _lacks_only_misread_names(error: ValidationError, config: Mapping[str, Any])
     given: Any = config
     for key in error.absolute_path:
         given = given.get(key) if isinstance(given, Mapping) else None
-    return isinstance(given, Mapping) and len(given) >= error.validator_value
+    return isinstance(given, Mapping) and len(given) >= cast(int, error.validator_value)
 
 
 def complete_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
