@@ -415,13 +415,13 @@ def test_a_server_that_sends_a_byte_a_second_is_given_up_on() -> None:
     clock = itertools.count().__next__
     raw = io.BytesIO(bytes(10_000))
     slow = io.RawIOBase()
-    slow.readinto = lambda buffer: raw.readinto(buffer[:1])  # type: ignore[method-assign]
+    slow.readinto = lambda buffer: raw.readinto(buffer[:1])  # type: ignore[method-assign]  # slow
     stream = paced.Paced(slow, clock)
     stream.headers_left = None
     with pytest.raises(TimeoutError, match=r"\d+ bytes in 60 s"):
         stream.readall()
     assert raw.tell() <= 61
-    fast = paced.Paced(io.BytesIO(bytes(10_000_000)), clock)  # type: ignore[arg-type]
+    fast = paced.Paced(io.BytesIO(bytes(10_000_000)), clock)  # type: ignore[arg-type]  # raw enough
     fast.headers_left = None
     assert len(fast.readall()) == 10_000_000
 

@@ -119,7 +119,9 @@ def test_weights_saved_from_a_wrapper_are_refused_and_the_command_told_mends_the
     with pytest.raises(CapsynthError, match=r"are missing, such as .*torch\.compile") as told:
         load(model)
     assert str(file) in str(told.value)
-    _, _, code, *words = shlex.split(re.search(r"python -c .*", str(told.value))[0])  # type: ignore[index]
+    command = re.search(r"python -c .*", str(told.value))
+    assert command is not None
+    _, _, code, *words = shlex.split(command[0])
     monkeypatch.setattr(sys, "argv", ["-c", *words])
     exec(code, {})
     load(model)
