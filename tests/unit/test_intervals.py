@@ -22,9 +22,7 @@ def test_seeds_that_agree_by_luck_leave_the_interval_of_the_images() -> None:
     assert lucky.half[0] == pytest.approx(stats.t.ppf(0.975, 99))
 
 
-def test_seeds_that_differ_more_than_images_explain_widen_the_interval() -> (
-    None
-):
+def test_seeds_that_differ_more_than_images_explain_widen_the_interval() -> None:
     found = intervals.estimate_of(spread(between=6.0, own=0.6))
     t_images, t_seeds = stats.t.ppf(0.975, 99), stats.t.ppf(0.975, 2)
     assert found.half[0] ** 2 == pytest.approx(t_images**2 * (1 - 0.2) + t_seeds**2 * 2.0)

@@ -1,9 +1,12 @@
 # Predictions: what their rule is told, and which evaluation sets are reported.
+from capsynth.datasets.overlaps import not_independent
 
 # The calibration set is used to fit temperatures, and so for nothing else.
 REPORTED_EVAL_SETS = [
     name for name in config["eval_sets"] if name != config["report"]["calibration_set"]
 ]
+# Their p values are not corrected, and correct no others.
+OUTSIDE_FAMILY = not_independent({name: config["eval_sets"][name] for name in REPORTED_EVAL_SETS})
 
 
 def run_name(wildcards):
