@@ -87,8 +87,8 @@ def calibration_table(rows: Sequence[Score], settings: ReportSettings) -> Table:
     note = (
         f"Means over training seeds with 95 % intervals (images within class, and seeds). {after}"
         "ECE: expected calibration error, 15 bins of equal width; adaptive: of as many samples "
-        "each; class-wise: of the probability of each class. NLL in nats, Brier from 0 to 2. Lower is "
-        "better. Calibration errors are above 0 for a calibrated classifier too."
+        "each; class-wise: of the probability of each class. NLL in nats, Brier from 0 to 2. "
+        "Lower is better. Calibration errors are above 0 for a calibrated classifier too."
     )
     return Table("calibration", "Calibration", note, columns, tuple(found))
 
