@@ -92,7 +92,7 @@ python workflow/scripts/warm.py serve -- \
 snakemake --cores 1 $(1) --report results/report.html >logs/report.log 2>&1 9>&- \
   || { cat logs/report.log >&2; exit 1; }; \
 python workflow/scripts/print_table.py --table results/report/tables/main.md \
-  --report results/report.html 9>&-
+  results/report/tables/comparisons.md --report results/report.html 9>&-
 endef
 
 .PHONY: demo

@@ -21,6 +21,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h")
 INK = "#1b1f24"
 MUTED = "#57606a"
 GRID = "#e3e6ea"
+# What is not clearly above chance.
+NO_EVIDENCE = "#a3a9b1"
 WIDTH_INCHES = 7.2
 
 _SETTINGS: dict[Any, Any] = {
