@@ -31,7 +31,7 @@ Draw = Callable[..., Path]
 Pack = Callable[..., tuple[Path, Path]]
 
 
-@pytest.hookimpl(trylast=True)
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Say which tests one process runs, where there are several, and begin with the longest.
 
