@@ -154,7 +154,33 @@ def evaluate_classifier(
         seed=name.seed,
         eval_set=name.eval_set,
         fingerprint=fingerprint(card.fingerprint, *(file_digest(path) for _, path in shards)),
+        sources=sources_by_content([manifest for _, manifest in shards], answers.keys),
     )
+
+
+def sources_by_content(manifests: Sequence[Path], keys: Sequence[str]) -> list[str] | None:
+    """Return which photograph every sample shows: the first key of its class with the same bytes.
+
+    Sets of several roots, such as the mixture of ImageNet-V2's variants, hold one photograph under
+    several keys. It is drawn as one by what measures how much images vary.
+
+    Args:
+        manifests: Manifests of the shards.
+        keys: Keys of the samples, in the order of the shards.
+
+    Returns:
+        None where all samples differ, and where they are made of others, which their keys say.
+    """
+    records = [record for path in manifests for record in usable(read_manifest(path))]
+    first: dict[tuple[str, str], str] = {}
+    sources = []
+    for record in records:
+        if record.source_key is not None or record.sha256 is None:
+            return None
+        sources.append(first.setdefault((record.class_id, record.sha256), record.key))
+    if len(first) == len(records) or [record.key for record in records] != list(keys):
+        return None
+    return sources
 
 
 def _mask(known: Sequence[str], wanted: Sequence[str] | None, checkpoint: Path) -> list[int]:

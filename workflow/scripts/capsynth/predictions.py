@@ -35,6 +35,8 @@ class Predictions:
         target: Index of the true class, shape (n,), int64.
         prediction: Index of the predicted class, shape (n,), int64.
         probabilities: Shape (n, classes), float32.
+        sources: What every sample shows: samples of one class and source are the same photograph,
+            shape (n,), strings; None where evaluation did not look.
     """
 
     dataset: str
@@ -49,6 +51,7 @@ class Predictions:
     target: npt.NDArray[np.int64]
     prediction: npt.NDArray[np.int64]
     probabilities: npt.NDArray[np.float32]
+    sources: npt.NDArray[np.str_] | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -100,6 +103,7 @@ def write_predictions(
     seed: int,
     eval_set: str,
     fingerprint: str,
+    sources: Sequence[str] | None = None,
 ) -> None:
     """Write predictions as Parquet, atomically; equal predictions give equal bytes.
 
@@ -115,6 +119,7 @@ def write_predictions(
         seed: Training seed.
         eval_set: Name of the evaluation set.
         fingerprint: Fingerprint of the configuration that made the predictions.
+        sources: What every sample shows, n of them; None where nobody looked.
 
     Raises:
         CapsynthError: If the arrays do not fit each other, a key repeats within a class, a target
@@ -130,7 +135,10 @@ def write_predictions(
         "class_ids": list(class_ids),
         "fingerprint": fingerprint,
     }
+    if sources is not None and len(sources) != len(keys):
+        raise CapsynthError(f"{path}: {len(sources)} sources of {len(keys)} samples")
     flat = np.ascontiguousarray(probabilities, dtype=np.float32).reshape(-1)
+    shown = {} if sources is None else {"source": pa.array(list(sources), pa.string())}
     table = pa.table(
         {
             "key": pa.array(list(keys), pa.string()),
@@ -140,6 +148,7 @@ def write_predictions(
             "probabilities": pa.FixedSizeListArray.from_arrays(
                 pa.array(flat, pa.float32()), len(class_ids)
             ),
+            **shown,
         }
     ).replace_schema_metadata({METADATA_KEY: dump_json(about).encode()})
     write_parquet(path, table)
@@ -169,6 +178,9 @@ def read_predictions(path: Path) -> Predictions:
             target=table["target"].to_numpy(),
             prediction=table["prediction"].to_numpy(),
             probabilities=probabilities.flatten().to_numpy().reshape(len(table), classes),
+            sources=np.array(table["source"].to_pylist(), dtype=np.str_)
+            if "source" in table.column_names
+            else None,
         )
     except FileNotFoundError as error:
         raise CapsynthError(f"{path} does not exist; evaluate the run first") from error

@@ -12,6 +12,7 @@ from capsynth import metrics, robustness, statistics
 from capsynth.corruptions import IMAGENET_C
 from capsynth.errors import CapsynthError
 from capsynth.names import check_name
+from capsynth.reporting.estimation import bounds_of, sources_over
 from capsynth.reporting.scores import (
     Answers,
     Measure,
@@ -144,7 +145,7 @@ def measure_robustness(
 def _accuracies(answers: Answers, draws: int) -> dict[RunName, Replicated]:
     """Return top-1 accuracy of every run and its replicates."""
     samples = answers.samples
-    design = design_of(samples, sources_of(samples.keys.tolist())[0])
+    design = design_of(samples)
     everything = Measure("top1", metrics.METRICS["top1"], np.arange(len(samples.keys)))
     return replicate(samples, answers.runs, [everything], design, draws)
 
@@ -180,7 +181,7 @@ def _above_lines(
 
 def _df(answers: Answers) -> int:
     samples = answers.samples
-    design = design_of(samples, sources_of(samples.keys.tolist())[0])
+    design = design_of(samples)
     return statistics.image_df(design, np.arange(len(samples.keys)))
 
 
@@ -272,6 +273,7 @@ def _rows(
 ) -> list[Score]:
     """Return one row a run and metric, and one a summary over seeds and metric."""
     samples = answers.samples
+    distinct = len(design_of(samples).stratum)
     rows = []
     for (training_set, recipe), its_seeds in seeds.items():
         of_runs = [(seed, replicated[RunName(training_set, recipe, seed)]) for seed in its_seeds]
@@ -279,6 +281,7 @@ def _rows(
         for seed, result in ((None, summary), *of_runs):
             found = result.estimate(np.full(len(names), df))
             for column, name in enumerate(names):
+                bounds = bounds_of(found, column, *limits)
                 rows.append(
                     Score(
                         samples.dataset,
@@ -288,9 +291,11 @@ def _rows(
                         samples.eval_set,
                         name,
                         float(found.value[column]),
-                        max(limits[0], float(found.low[column])),
-                        min(limits[1], float(found.high[column])),
+                        *bounds,
                         len(samples.keys),
+                        len(result.values),
+                        sources_over(len(result.values), bounds[0]),
+                        distinct,
                     )
                 )
     return rows
@@ -334,7 +339,7 @@ def _corruption_rows(
                 columns["relative_mce"] = robustness.relative_corruption_error(errors, base, kinds)
         return np.stack([columns[name] for name in names], axis=1)
 
-    design = design_of(samples, sources)
+    design = design_of(samples)
     runs = [run for run in answers.runs if clean_rows is None or run in _runs(clean)]
     blocks: dict[RunName, list[Floats]] = defaultdict(list)
     for weights in weights_of(samples, design, draws):

@@ -19,6 +19,7 @@ from capsynth.reporting.pages import escape, page
 PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 MINUS = "\N{MINUS SIGN}"
 MISSING = "\N{EN DASH}"
+AT_MOST = "\N{LESS-THAN OR EQUAL TO}"
 
 
 @dataclass(frozen=True)
