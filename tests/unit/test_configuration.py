@@ -771,10 +771,10 @@ MISTAKES: dict[str, tuple[Change, str, str]] = {
         "variants.caption.images_per_class: does not apply",
         "remove it. Caption strategies draw images_per_caption images of each caption.",
     ),
-    "number of images that is missing": (
-        removing("variants/class-name/images_per_class"),
-        "variants.class-name.images_per_class is missing",
-        "images drawn of each class",
+    "number of images that is none": (
+        setting("variants/class-name/images_per_class", 0),
+        "variants.class-name.images_per_class: 0 is too small",
+        "use at least 1",
     ),
     "template without its caption": (
         setting("variants/caption/template", "a photo of {class_name}"),

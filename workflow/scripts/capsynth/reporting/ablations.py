@@ -91,7 +91,9 @@ def settings_of(config: Mapping[str, Any], training_set: str) -> dict[str, Any]:
         captions = config["captioners"] | config["rewriters"]
         told = captions[found["captioner"]]["num_captions"] if found["captioner"] else 1
         real = config["dataset"]["images_per_class"]
-        if a_class is None:
+        if not found["captioner"] and a_class is None:
+            found["images"] = share  # as many as real ones
+        elif a_class is None:
             found["images"] = share * (a_caption or 1) * told
         else:
             found["images"] = share * a_class / real if real else None
