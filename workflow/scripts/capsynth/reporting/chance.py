@@ -6,7 +6,7 @@ share is no evidence of learning, and a difference of two such accuracies none o
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from capsynth.reporting.scores import CORRUPTED_LEVEL, Score, ScoreIndex
@@ -72,20 +72,30 @@ class ChanceLevels:
 
 
 def chance_levels(index: ScoreIndex) -> ChanceLevels:
-    """Return the chance levels of all evaluation sets, from the sizes of their classes."""
+    """Return the chance levels of all evaluation sets."""
+    first = {name: found[0] for name, found in index.runs.items()} | index.summaries
+    return levels_of((row.dataset, row.eval_set, row.metric, row.n) for row in first.values())
+
+
+def levels_of(sizes: Iterable[tuple[str, str, str, int]]) -> ChanceLevels:
+    """Return the chance levels that follow from the sizes of classes.
+
+    Args:
+        sizes: Dataset, evaluation set, metric and n of rows of scores.csv: ``top1/{class}`` rows
+            have the sizes, those of corruptions tell which of them is no class.
+    """
     kinds: dict[tuple[str, str], set[str]] = defaultdict(set)
     parts: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
-    for rows in (index.summaries.items(), ((name, found[0]) for name, found in index.runs.items())):
-        for (dataset, _, _, eval_set, metric), row in rows:
-            if metric.startswith("top1/"):
-                parts[dataset, eval_set][metric.removeprefix("top1/")] = row.n
-            elif match := CORRUPTED_LEVEL.fullmatch(metric):
-                kinds[dataset, eval_set].add(match["corruption"])
+    for dataset, eval_set, metric, n in sizes:
+        if metric.startswith("top1/"):
+            parts[dataset, eval_set][metric.removeprefix("top1/")] = n
+        elif match := CORRUPTED_LEVEL.fullmatch(metric):
+            kinds[dataset, eval_set].add(match["corruption"])
     # A class has no name of a corruption: collect_scores refuses it.
     return ChanceLevels(
         {
-            name: {part: n for part, n in sizes.items() if part not in kinds[name]}
-            for name, sizes in parts.items()
+            name: {part: n for part, n in found.items() if part not in kinds[name]}
+            for name, found in parts.items()
         }
     )
 

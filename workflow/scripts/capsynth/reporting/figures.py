@@ -23,6 +23,8 @@ from capsynth.reporting.style import (
     NO_EVIDENCE,
     PALETTE,
     WIDTH_INCHES,
+    chance_handles,
+    draw_chance,
     hide,
     new_figure,
     paper_style,
@@ -140,16 +142,19 @@ def _robustness_panel(
 ) -> None:
     in_distribution, eval_set = pair
     axes.set_title(eval_set)
+    levels = chance_levels(index)
     seen: list[tuple[float, float]] = []
     for place, training_set in enumerate(settings.training_sets):
-        colour = PALETTE[place % len(PALETTE)]
         for dataset, recipe in index.experiments:
+            colour = PALETTE[place % len(PALETTE)]
             marker = _marker(index, place, recipe)
             name = (dataset, training_set, recipe)
             inside = index.summaries.get((*name, in_distribution, "top1"))
             outside = index.summaries.get((*name, eval_set, "top1"))
             if inside is None or outside is None:
                 continue
+            if levels.reached_by(inside) or levels.reached_by(outside):
+                colour = NO_EVIDENCE
             by_seed = {run.seed: run for run in index.runs[(*name, in_distribution, "top1")]}
             points = [
                 (
@@ -172,9 +177,12 @@ def _robustness_panel(
         _set_scale(axes, axis.axis_name, scale)
     if seen:
         _set_limits(axes, seen, scale)
-    low, high = axes.get_ylim()
+    limits = axes.get_xlim(), axes.get_ylim()
     axes.plot([0.001, 0.999], [0.001, 0.999], ":", color=MUTED, lw=0.9, zorder=1)
-    axes.set_ylim(low, high)
+    for dataset in dict.fromkeys(dataset for dataset, _ in index.experiments):
+        draw_chance(axes, levels.top(dataset, eval_set))
+        draw_chance(axes, levels.top(dataset, in_distribution), upright=True)
+    axes.set(xlim=limits[0], ylim=limits[1])
 
 
 def _expected_lines(axes: Axes, points: Sequence[LinePoint]) -> None:
@@ -268,6 +276,7 @@ def _legend_handles(index: ScoreIndex, settings: ReportSettings) -> list[Line2D]
         *handles,
         _handle("one run (small, open)", "o", "white", edge=MUTED, size=3.0),
         Line2D([], [], ls=":", color=MUTED, lw=0.9, label="no drop (y = x)"),
+        *chance_handles(),
     ]
 
 

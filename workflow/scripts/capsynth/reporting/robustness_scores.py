@@ -107,11 +107,12 @@ def measure_robustness(
     """Return the rows of robustness.csv, and the lines.
 
     ``effective_robustness`` is accuracy above the line through the controls, each the mean of its
-    runs; controls have none, for the line is theirs. Its interval holds images, seeds and
-    the line. ``effective_robustness/published`` is accuracy above a published line, which is taken
-    as given. Of corruption sets there are ``mean_error``; ``added_error``, what corruptions add
-    to the error on the same images, where these are in the clean set; and ``mce`` and
-    ``relative_mce`` where AlexNet is the baseline.
+    runs; controls have none, for the line is theirs, and fewer than six give no line. Its interval
+    holds images, seeds and the line. ``effective_robustness/published`` is accuracy above a
+    published line, which is taken as given. Where accuracy is not clearly above chance on both
+    sets, a control takes no part in the line and no training set has a number. Of corruption sets
+    there are ``mean_error``; ``added_error``, what corruptions add to the error on the same images,
+    where these are in the clean set; and ``mce`` and ``relative_mce`` with AlexNet as baseline.
 
     Args:
         paths: Predictions on the evaluation sets, in any order.
@@ -160,7 +161,11 @@ def _above_lines(
     samples = pair[1].samples
     n = (len(pair[0].samples.keys), len(samples.keys))
     df = _df(pair[1])
-    both = seeds_of(set(accuracies[0]) & set(accuracies[1]))
+    both = {
+        key: seeds
+        for key, seeds in seeds_of(set(accuracies[0]) & set(accuracies[1])).items()
+        if all(_is_above_chance(*side, key, seeds) for side in zip(pair, accuracies, strict=True))
+    }
     rows: list[Score] = []
     if name := settings.published.get(samples.eval_set):
         line = published_line(name)
@@ -172,11 +177,23 @@ def _above_lines(
     if fitted is not None:
         line, replicates = fitted
         points += _points(samples.dataset, samples.eval_set, CONTROLS, line, replicates)
-        others = {key: seeds for key, seeds in both.items() if key not in controls}
+        others = {key: seeds for key, seeds in both.items() if key[0] not in settings.controls}
         above = _effective(accuracies, n, line, replicates)
         df = min(df, line.classifiers - 2)
         rows += _rows(pair[1], others, above, ["effective_robustness"], df, (-1.0, 1.0))
     return rows
+
+
+def _is_above_chance(
+    answers: Answers,
+    accuracies: dict[RunName, Replicated],
+    key: tuple[str, str],
+    seeds: Sequence[int],
+) -> bool:
+    """Return whether the interval of an accuracy lies above that of a fixed answer."""
+    sizes = np.bincount(answers.samples.targets)
+    found = over_seeds(accuracies, *key, seeds).estimate(np.array([_df(answers)]))
+    return bool(found.low[0] > sizes.max() / sizes.sum())
 
 
 def _df(answers: Answers) -> int:
@@ -193,7 +210,7 @@ def _control_line(
     n: tuple[int, int],
 ) -> tuple[robustness.LogitLine, robustness.LogitLine] | None:
     """Return the line through the controls and its replicates; None if they give none."""
-    if len(controls) < 3:
+    if len(controls) < robustness.LEAST_CONTROLS:
         return None
     means: list[Floats] = []
     drawn: list[Floats] = []

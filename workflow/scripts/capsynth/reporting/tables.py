@@ -20,6 +20,8 @@ PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 MINUS = "\N{MINUS SIGN}"
 MISSING = "\N{EN DASH}"
 AT_MOST = "\N{LESS-THAN OR EQUAL TO}"
+# What may follow a number: bold in a terminal, at chance, unequal steps, unequal images.
+MARKS = "* \N{DEGREE SIGN}\N{DAGGER}\N{DOUBLE DAGGER}"
 
 
 @dataclass(frozen=True)
@@ -400,12 +402,15 @@ def terminal_lines(markdown: str) -> list[str]:
 
 
 def _terminal_column(rule: str, cells: Sequence[str]) -> list[str]:
-    """Return the cells of a column padded to one width, a star after those in bold."""
+    """Return the cells of a column padded to one width, a star after those in bold.
+
+    Digits stand under each other, whatever marks follow them.
+    """
     bold = [len(cell) > 4 and cell.startswith("**") and cell.endswith("**") for cell in cells]
     texts = [_plain(c[2:-2]) + "*" if b else _plain(c) for c, b in zip(cells, bold, strict=True)]
     if rule.endswith(":"):
-        mark = " " if any(bold) else ""
-        texts = [text if b else text + mark for text, b in zip(texts, bold, strict=True)]
+        marks = [len(text) - len(text.rstrip(MARKS)) for text in texts]
+        texts = [t + " " * (max(marks) - n) for t, n in zip(texts, marks, strict=True)]
         width = max(len(text) for text in texts)
         return [text.rjust(width) for text in texts]
     width = max(len(text) for text in texts)
