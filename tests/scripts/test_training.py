@@ -18,13 +18,14 @@ from safetensors.torch import load_file
 
 import evaluate_classifier
 import train_classifier
-from capsynth import training
+from capsynth import training_loop
 from capsynth.classifiers import load_classifier
 from capsynth.configuration import complete_recipe
 from capsynth.distributed import Processes
 from capsynth.errors import CapsynthError
 from capsynth.files import dump_json, read_json
 from capsynth.fingerprints import files_digest, fingerprint
+from capsynth.learner import Learner
 from capsynth.predictions import read_predictions
 from capsynth.privacy import references
 from capsynth.recipes import NEUTRAL, NORMALISATIONS, Recipe
@@ -107,7 +108,7 @@ class Stopped(Exception):
 
 def train_and_kill(steps: int, shards: Path, checkpoint: Path, **values: Any) -> None:
     """End a training when it has made ``steps`` steps."""
-    learn, made = training.Learner.learn, 0
+    learn, made = Learner.learn, 0
 
     def limited(*args: Any) -> torch.Tensor:
         nonlocal made
@@ -117,7 +118,7 @@ def train_and_kill(steps: int, shards: Path, checkpoint: Path, **values: Any) ->
         return learn(*args)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training.Learner, "learn", limited)
+        patch.setattr(Learner, "learn", limited)
         with pytest.raises(Stopped):
             train(shards, checkpoint, **values)
 
@@ -159,9 +160,9 @@ def test_a_slower_copy_goes_on_from_the_newest_state_and_does_not_put_its_own_ov
     train_and_kill(4, shards, tmp_path / "fast.safetensors", **values)
     (ahead,) = (tmp_path / ".fast.safetensors.partial").glob("*/000004.safetensors")
     slow = tmp_path / "slow.safetensors"
-    learn, save, made = training.Learner.learn, training.save_state, []
+    learn, save, made = Learner.learn, training_loop.save_state, []
 
-    def noted(learner: training.Learner, *args: Any) -> torch.Tensor:
+    def noted(learner: Learner, *args: Any) -> torch.Tensor:
         made.append(args[-1])
         return learn(learner, *args)
 
@@ -172,8 +173,8 @@ def test_a_slower_copy_goes_on_from_the_newest_state_and_does_not_put_its_own_ov
             shutil.copy(ahead, path.with_name(ahead.name))
         save(path, *args)
 
-    monkeypatch.setattr(training.Learner, "learn", noted)
-    monkeypatch.setattr(training, "save_state", overtaken)
+    monkeypatch.setattr(Learner, "learn", noted)
+    monkeypatch.setattr(training_loop, "save_state", overtaken)
     train(shards, slow, **values)
     assert made == [0, 1, 4]
     for suffix in (".safetensors", ".json"):
@@ -227,7 +228,7 @@ def test_bfloat16_trains_on_the_processor_and_saves_float32(tmp_path: Path, shar
 
 def test_what_is_saved_is_the_moving_average_of_the_weights(shards: Path) -> None:
     recipe = settings_from_json(Recipe, dump_json(complete_recipe({**SMALL, "ema_decay": 0.5})))
-    learner = training.Learner(recipe, 3, 0, Processes(0, 1, torch.device("cpu")))
+    learner = Learner(recipe, 3, 0, Processes(0, 1, torch.device("cpu")))
     batch = (torch.arange(4 * 3 * 32 * 32).view(4, 3, 32, 32) % 251, [0, 1, 2, 0], [])
     weights = []
     for step in range(3):
@@ -396,12 +397,12 @@ def test_two_processes_learn_what_one_does_and_resume(tmp_path: Path, shards: Pa
 
     killed = tmp_path / "killed.safetensors"
     stop = (
-        "from capsynth import training\n"
-        "save = training.save_state\n"
+        "from capsynth import training_loop\n"
+        "save = training_loop.save_state\n"
         "def save_once(*args):\n"
-        "    training.save_state = lambda *args: os._exit(9)\n"
+        "    training_loop.save_state = lambda *args: os._exit(9)\n"
         "    save(*args)\n"
-        "training.save_state = save_once"
+        "training_loop.save_state = save_once"
     )
     codes = run_together(command(shards, killed, together), 2, stop)
     assert codes[0] == 9
@@ -452,7 +453,7 @@ def test_halves_of_a_pair_share_the_images_and_make_the_steps_of_all(
 ) -> None:
     whole = read_json(train(shards, tmp_path / "all.safetensors").with_suffix(".json"))
     seen: dict[int, set[str]] = {}
-    learn = training.Learner.learn
+    learn = Learner.learn
     for half in range(4):
         keys = seen.setdefault(half, set())
 
@@ -461,7 +462,7 @@ def test_halves_of_a_pair_share_the_images_and_make_the_steps_of_all(
             return learn(self, batch, *rest)
 
         with monkeypatch.context() as patch:
-            patch.setattr(training.Learner, "learn", noted)
+            patch.setattr(Learner, "learn", noted)
             history = train_half(shards, tmp_path / f"half{half}.safetensors", half)
         assert history["steps"] == whole["steps"] == 2 * STEPS
         assert history["images"] == len(seen[half])
@@ -502,7 +503,7 @@ def test_a_training_on_all_images_says_nothing_of_halves(shards: Path, tmp_path:
 def test_a_half_that_was_stopped_ends_in_the_same_bytes(shards: Path, tmp_path: Path) -> None:
     reference, checkpoint = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
     train_half(shards, reference, 1)
-    learn, made = training.Learner.learn, 0
+    learn, made = Learner.learn, 0
 
     def limited(*args: Any) -> torch.Tensor:
         nonlocal made
@@ -512,7 +513,7 @@ def test_a_half_that_was_stopped_ends_in_the_same_bytes(shards: Path, tmp_path: 
         return learn(*args)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training.Learner, "learn", limited)
+        patch.setattr(Learner, "learn", limited)
         with pytest.raises(Stopped):
             train_half(shards, checkpoint, 1)
     train_half(shards, checkpoint, 1)
@@ -558,12 +559,12 @@ FULL_DISK = """
 import sys
 sys.path.insert(0, sys.argv.pop(1))
 import train_classifier
-from capsynth import training
+from capsynth import training_loop
 
 def no_space(*args):
     raise OSError("no space left")
 
-training.save_state = no_space
+training_loop.save_state = no_space
 train_classifier.main(sys.argv[1:])
 """
 
