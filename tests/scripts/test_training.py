@@ -1,9 +1,7 @@
 """Training: resumption at every step, several processes, recipes; evaluation on some classes."""
 
-import multiprocessing
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from trainings import CLASS_IDS, IMAGES, RICH, SMALL, STEPS, command, evaluate, run_together
 
 import evaluate_classifier
 import train_classifier
@@ -32,36 +31,6 @@ from capsynth.recipes import NEUTRAL, NORMALISATIONS, Recipe
 from capsynth.settings import settings_from_json
 from capsynth.shards import ShardRecord
 
-CLASS_IDS = ["bat", "car", "dog"]
-# 9 images in steps of 4: the last step of an epoch has one image.
-IMAGES = 3
-STEPS = 3
-SMALL = {
-    "model": "test_vit",
-    "image_size": 32,
-    "epochs": 2,
-    "batch_size": 4,
-    "optimizer": "momentum",
-    "learning_rate": 0.01,
-}
-# Everything that has randomness or a state of its own.
-RICH = {
-    **SMALL,
-    "optimizer": "lamb",
-    "warmup_epochs": 1,
-    "auto_augment": "rand-m6-mstd0.5-inc1",
-    "color_jitter": 0.3,
-    "random_erasing": 0.5,
-    "mixup": 0.2,
-    "cutmix": 1.0,
-    "bce_loss": True,
-    "drop_path": 0.2,
-    "dropout": 0.2,
-    "ema_decay": 0.9,
-    "clip_grad": 1.0,
-    "save_steps": 2,
-}
-
 
 @pytest.fixture(scope="module")
 def shards(
@@ -75,26 +44,6 @@ def shards(
         folder = draw_folder(root / "source" / class_id, IMAGES, 20 * index)
         pack_folder(folder, root / "real", index)
     return root / "real"
-
-
-def command(
-    shards: Path, checkpoint: Path, values: dict[str, Any], class_ids: list[str] = CLASS_IDS
-) -> list[str]:
-    flags: dict[str, object] = {
-        "recipe": dump_json(complete_recipe(values)),
-        "class-ids": class_ids,
-        "seed": 0,
-        "folders": shards,
-        "fractions": 1.0,
-        "parts-per-class": 1,
-        "threads": 1,
-        "checkpoint": checkpoint,
-        "history": checkpoint.with_suffix(".json"),
-    }
-    line: list[str] = []
-    for name, value in flags.items():
-        line += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
-    return line
 
 
 def train(shards: Path, checkpoint: Path, class_ids: list[str] = CLASS_IDS, **values: Any) -> Path:
@@ -273,14 +222,6 @@ def test_a_training_that_diverges_says_so(tmp_path: Path, shards: Path) -> None:
 # ---- evaluation ---------------------------------------------------------------------------------
 
 
-def evaluate(checkpoint: Path, shard: Path, output: Path, *class_ids: str) -> Any:
-    name = {"dataset": "d", "training_set": "real", "recipe": "r", "seed": 0, "eval_set": "e"}
-    line = ["--name", dump_json(name), "--checkpoint", str(checkpoint), "--threads", "1"]
-    line += ["--tar", f"{shard}.tar", "--manifest", f"{shard}.jsonl", "--output", str(output)]
-    evaluate_classifier.main(line + (["--class-ids", *class_ids] if class_ids else []))
-    return read_predictions(output)
-
-
 def test_masked_answers_are_those_of_the_classes_that_may_be_answered(
     tmp_path: Path, shards: Path
 ) -> None:
@@ -347,38 +288,6 @@ def test_the_recipe_says_how_many_processes_train_and_not_the_shell(
     else:
         with pytest.raises(CapsynthError, match="asks for 2 processes and 1 run"):
             train(shards, path, gpus=2)
-
-
-def run_together(line: list[str], count: int, first: str = "") -> list[int | None]:
-    """Train in ``count`` processes as torchrun does; return their exit codes.
-
-    They are forked from a server that has imported torch, and never made a gradient.
-    """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["capsynth.training", "timm", "timm.optim", "timm.utils"])
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    processes = []
-    for rank in range(count):
-        place = {
-            "RANK": str(rank),
-            "LOCAL_RANK": str(rank),
-            "WORLD_SIZE": str(count),
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(port),
-            "TORCHELASTIC_RUN_ID": "none",
-        }
-        code = (
-            f"import os; os.environ.update({place!r})\n"
-            f"{first}\nimport train_classifier; train_classifier.main({line!r})"
-        )
-        processes.append(context.Process(target=exec, args=(code, {})))
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(120)
-    return [process.exitcode for process in processes]
 
 
 def test_two_processes_learn_what_one_does_and_resume(tmp_path: Path, shards: Path) -> None:
