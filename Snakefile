@@ -26,6 +26,7 @@ include: "workflow/rules/common/features.smk"
 include: "workflow/rules/common/privacy.smk"
 include: "workflow/rules/common/confusions.smk"
 include: "workflow/rules/common/calibration.smk"
+include: "workflow/rules/common/convergence.smk"
 include: "workflow/rules/common/robustness.smk"
 include: "workflow/rules/common/fidelity.smk"
 include: "workflow/rules/common/cost.smk"
@@ -53,6 +54,7 @@ for stage_file in rule_files(
     "privacy",
     "confusions",
     "calibration",
+    "convergence",
     "robustness",
     "fidelity",
     "cost",

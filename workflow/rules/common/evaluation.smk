@@ -1,8 +1,12 @@
 # Predictions: what their rule is told, and which evaluation sets are reported.
 
+# Held-out images of learning curves: trainings answer them, and no other job does.
+CURVE_SET = config["learning_curves"]["eval_set"]
 # The calibration set is used to fit temperatures, and so for nothing else.
 REPORTED_EVAL_SETS = [
-    name for name in config["eval_sets"] if name != config["report"]["calibration_set"]
+    name
+    for name in config["eval_sets"]
+    if name not in (config["report"]["calibration_set"], CURVE_SET)
 ]
 
 

@@ -90,6 +90,9 @@ def _references(config: Any) -> Iterator[tuple[KeyPath, Any, str]]:
         yield ("report", "ablation_baseline"), report["ablation_baseline"], "training_sets"
     if report.get("calibration_set") is not None:
         yield ("report", "calibration_set"), report["calibration_set"], "eval_sets"
+    curves = section_of(config, "learning_curves")
+    if curves.get("eval_set") is not None:
+        yield ("learning_curves", "eval_set"), curves["eval_set"], "eval_sets"
     robustness = section_of(report, "robustness")
     for shifted, clean in section_of(robustness, "clean").items():
         yield ("report", "robustness", "clean", shifted), shifted, "eval_sets"
@@ -152,6 +155,7 @@ def check_values(config: Any) -> Iterator[str]:
         yield from check_recipe(f"recipes.{name}", recipe)
     yield from _check_privacy(config)
     yield from _check_calibration_set(config)
+    yield from _check_curve_set(config)
     yield from _check_replicates(config)
     for row, pair in enumerate(list_of(section_of(config, "report"), "comparisons")):
         if isinstance(pair, list) and len(pair) == 2 and pair[0] == pair[1]:
@@ -198,6 +202,34 @@ def _check_calibration_set(config: Any) -> Iterator[str]:
         if entry.get(key):
             yield (
                 f"report.calibration_set: {name!r} has {key}; name a set of plain images of all "
+                "classes"
+            )
+
+
+def _check_curve_set(config: Any) -> Iterator[str]:
+    report = section_of(config, "report")
+    name = section_of(config, "learning_curves").get("eval_set")
+    if not isinstance(name, str):
+        return
+    for key in ("in_distribution", "calibration_set"):
+        if name == report.get(key):
+            yield (
+                f"learning_curves.eval_set: {name!r} is report.{key}, and whoever looks at "
+                "learning curves may choose by them; name a set that is used for nothing else"
+            )
+    robustness = section_of(report, "robustness")
+    for key in ("clean", "published"):
+        pairs = section_of(robustness, key).items()
+        if any(name in pair for pair in pairs):
+            yield (
+                f"report.robustness.{key}: names {name!r}, which is learning_curves.eval_set and "
+                "not reported; name another set"
+            )
+    entry = section_of(section_of(config, "eval_sets"), name)
+    for key in ("classes", "corruptions"):
+        if entry.get(key):
+            yield (
+                f"learning_curves.eval_set: {name!r} has {key}; name a set of plain images of all "
                 "classes"
             )
 
