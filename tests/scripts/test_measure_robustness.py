@@ -84,7 +84,7 @@ def test_two_controls_give_no_line_and_the_table_says_so(
     prediction_files: list[Path], scores_csv: Path, settings_json: str, tmp_path: Path
 ) -> None:
     settings = json.dumps({"in_distribution": "toy-val", "clean": {}, "published": {},
-                           "controls": ["real", "caption"], "alexnet": False})  # fmt: skip
+                           "controls": ["real", "caption"], "mce_obstacles": {}})  # fmt: skip
     rows, lines = tmp_path / "robustness.csv", tmp_path / "lines.csv"
     measure_robustness(["--predictions", *map(str, prediction_files), "--settings", settings,
                         "--draws", "100", "--output", str(rows),
@@ -102,7 +102,7 @@ def test_a_shifted_set_is_set_against_its_own_clean_set(
 ) -> None:
     settings = json.dumps({"in_distribution": "toy-val", "clean": {"toy-r": "toy-c"},
                            "published": {"toy-r": "imagenet-r"}, "controls": [],
-                           "alexnet": False})  # fmt: skip
+                           "mce_obstacles": {}})  # fmt: skip
     rows = tmp_path / "robustness.csv"
     measure_robustness(["--predictions", *map(str, prediction_files), "--settings", settings,
                         "--draws", "100", "--output", str(rows), "--lines",
@@ -163,7 +163,7 @@ def imagenet_c(
 def test_mce_and_relative_mce_agree_with_their_definition(tmp_path: Path) -> None:
     paths, clean, by_kind = imagenet_c(tmp_path, np.random.default_rng(3))
     settings = json.dumps({"in_distribution": "val", "clean": {}, "published": {},
-                           "controls": [], "alexnet": True})  # fmt: skip
+                           "controls": [], "mce_obstacles": {"c": ""}})  # fmt: skip
     rows = tmp_path / "robustness.csv"
     measure_robustness(["--predictions", *map(str, paths), "--settings", settings, "--draws", "100",
                         "--output", str(rows), "--lines", str(tmp_path / "lines.csv")])  # fmt: skip
@@ -195,7 +195,7 @@ def test_equal_answers_clean_and_corrupted_add_nothing_in_any_draw(tmp_path: Pat
         )  # fmt: skip
         paths.append(str(path))
     settings = json.dumps({"in_distribution": "val", "clean": {}, "published": {},
-                           "controls": [], "alexnet": False})  # fmt: skip
+                           "controls": [], "mce_obstacles": {}})  # fmt: skip
     rows = tmp_path / "robustness.csv"
     measure_robustness(["--predictions", *paths, "--settings", settings, "--draws", "100",
                         "--output", str(rows), "--lines", str(tmp_path / "lines.csv")])  # fmt: skip

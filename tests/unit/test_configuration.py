@@ -331,7 +331,7 @@ def test_corruptions_have_the_library_and_size_that_suit_their_images() -> None:
     every, five = list(IMAGENET_C), [1, 2, 3, 4, 5]
     assert filled(default_config(), "openmoji-c")[:2] == ["tiny-imagenet-c", 0]
     drawn = with_change(default_config(), "eval_sets/openmoji-c/corruptions", "imagenet-c")
-    assert filled(drawn, "openmoji-c") == ["imagecorruptions", 224, every, five]
+    assert filled(drawn, "openmoji-c") == ["imagecorruptions", 0, every, five]
     made = {"source": "folder", "path": "val", "corruptions": "imagenet-c"}
     config = with_change(folder_config(), "eval_sets/made", made)
     assert filled(config, "made") == ["imagecorruptions", 224, every, five]

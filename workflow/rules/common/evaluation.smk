@@ -13,7 +13,9 @@ def run_name(wildcards):
     return dump_json({**values, "seed": int(wildcards.seed)})
 
 
-def eval_mask_flags(wildcards):
-    """The classes that may be answered, where they are not all."""
-    class_ids = eval_class_ids(wildcards.eval_set)
-    return flags(class_ids=class_ids) if class_ids != CLASS_IDS else ""
+def eval_view_flags(wildcards):
+    """The classes that may be answered, where they are not all; whether images are corrupted."""
+    name = wildcards.eval_set
+    class_ids = eval_class_ids(name)
+    words = [flags(class_ids=class_ids)] if class_ids != CLASS_IDS else []
+    return " ".join([*words, *(["--corrupted"] if config["eval_sets"][name]["severities"] else [])])

@@ -18,7 +18,7 @@ from capsynth.fingerprints import file_digest, fingerprint
 from capsynth.predictions import write_predictions
 from capsynth.progress import Progress
 from capsynth.shards import read_manifest, usable
-from capsynth.transforms import Preprocessing, evaluation_transform, normalise
+from capsynth.transforms import Preprocessing, evaluation_transform, normalise, view_of_corrupted
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,7 @@ def evaluate_classifier(
     batch_size: int,
     workers: int,
     output: Path,
+    corrupted: bool = False,
 ) -> None:
     """Write the probabilities of every image of an evaluation set, or of other shards.
 
@@ -122,6 +123,8 @@ def evaluate_classifier(
         batch_size: Images a forward pass.
         workers: Processes that read images; 0 reads in this one.
         output: The predictions, see ``predictions.write_predictions``.
+        corrupted: Whether the images are stored corrupted, so that they are shown uncut; see
+            ``transforms.view_of_corrupted``.
 
     Raises:
         CapsynthError: If a class is not the classifier's, or has another index there, or if the
@@ -134,7 +137,7 @@ def evaluate_classifier(
     whole = mask == list(range(len(card.class_ids)))
     answers = classify(
         model,
-        card.preprocessing,
+        view_of_corrupted(card.preprocessing) if corrupted else card.preprocessing,
         shards,
         batch_size,
         workers,
