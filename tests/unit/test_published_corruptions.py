@@ -1,5 +1,7 @@
 """Elastic transform and frost against their published definition, worked out another way."""
 
+import itertools
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -94,20 +96,23 @@ def picture(name: str) -> np.ndarray:
 
 @pytest.mark.parametrize("severity", SEVERITIES)
 def test_frost_is_a_part_of_a_picture_at_its_own_size(severity: int) -> None:
-    pictures = {name: picture(name) for name in PICTURES}
+    weight = OF_FROST[severity - 1]
+    pictures = {name: np.floor(weight * picture(name)).astype(int) for name in PICTURES}
     black, grey = (np.full((224, 224, 3), shade, np.uint8) for shade in (0, 60))
     found = set()
-    for seed in range(12):
+    for seed in range(8):
         made = frost(black, severity, np.random.default_rng(seed)).astype(int)
         places = []
         for name, whole in pictures.items():
-            inner = OF_FROST[severity - 1] * whole[: whole.shape[0] - 223, : whole.shape[1] - 223]
-            # Decoders of JPEG may differ by a level or two.
-            near = (np.abs(np.floor(inner) - made[0, 0]) <= 2).all(axis=-1)
+            # Places where a few pixels agree; decoders of JPEG may differ by a level or two.
+            height, width = whole.shape[0] - 223, whole.shape[1] - 223
+            near = np.ones((height, width), bool)
+            for y, x in itertools.product((0, 90, 223), repeat=2):
+                off = np.abs(whole[y : y + height, x : x + width] - made[y, x])
+                near &= (off <= 3).all(axis=-1)
             for top, left in np.argwhere(near):
-                part = OF_FROST[severity - 1] * whole[top : top + 224, left : left + 224]
-                if np.abs(np.floor(part) - made)[::37, ::41].max() <= 3:
-                    places.append((name, np.abs(np.floor(part) - made).mean()))
+                off = np.abs(whole[top : top + 224, left : left + 224] - made)
+                places.append((name, off.mean()))
         assert places, f"seed {seed} shows no part of a picture"
         name, off = min(places, key=lambda place: place[1])
         assert off < 0.5

@@ -14,8 +14,10 @@ def run_name(wildcards):
 
 
 def eval_view_flags(wildcards):
-    """The classes that may be answered, where they are not all; whether images are corrupted."""
+    """The answers that are possible and right, where they are not all; if images are corrupted."""
     name = wildcards.eval_set
     class_ids = eval_class_ids(name)
     words = [flags(class_ids=class_ids)] if class_ids != CLASS_IDS else []
+    if groups := eval_answer_groups(name):
+        words.append(flags(answer_groups=dump_json(groups)))
     return " ".join([*words, *(["--corrupted"] if config["eval_sets"][name]["severities"] else [])])
