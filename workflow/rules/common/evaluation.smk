@@ -17,7 +17,11 @@ def run_name(wildcards):
     return dump_json({**values, "seed": int(wildcards.seed)})
 
 
-def eval_mask_flags(wildcards):
-    """The classes that may be answered, where they are not all."""
-    class_ids = eval_class_ids(wildcards.eval_set)
-    return flags(class_ids=class_ids) if class_ids != CLASS_IDS else ""
+def eval_view_flags(wildcards):
+    """The answers that are possible and right, where they are not all; if images are corrupted."""
+    name = wildcards.eval_set
+    class_ids = eval_class_ids(name)
+    words = [flags(class_ids=class_ids)] if class_ids != CLASS_IDS else []
+    if groups := eval_answer_groups(name):
+        words.append(flags(answer_groups=dump_json(groups)))
+    return " ".join([*words, *(["--corrupted"] if config["eval_sets"][name]["severities"] else [])])

@@ -1,7 +1,7 @@
 """Evaluating a classifier: one row of probabilities an image."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from capsynth.fingerprints import file_digest, fingerprint
 from capsynth.predictions import write_predictions
 from capsynth.progress import Progress
 from capsynth.shards import read_manifest, usable
-from capsynth.transforms import Preprocessing, evaluation_transform, normalise
+from capsynth.transforms import Preprocessing, evaluation_transform, normalise, view_of_corrupted
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def classify(
     shards: Sequence[tuple[Path, Path]],
     batch_size: int,
     workers: int,
-    outputs: Sequence[int] | None = None,
+    outputs: Sequence[Sequence[int]] | None = None,
     title: str = "evaluate",
 ) -> Answers:
     """Return a classifier's probabilities for every image of some shards, computed in float32.
@@ -72,7 +72,8 @@ def classify(
         shards: Tar and manifest of each.
         batch_size: Images a forward pass.
         workers: Processes that read images; 0 reads in this one.
-        outputs: Logits that take part, in this order; None for all.
+        outputs: Of each answer the logits that stand for it, of which the greatest counts; None for
+            all, one an answer.
         title: What progress is shown under.
     """
     sources = [(tar, manifest, 1.0) for tar, manifest in shards]
@@ -93,12 +94,21 @@ def classify(
             with torch.inference_mode():
                 logits = model(pixels).float()
                 if outputs is not None:
-                    logits = logits[:, list(outputs)]
+                    logits = merged(logits, outputs)
                 probabilities.append(logits.softmax(dim=1).cpu().numpy())
             targets += target
             keys += key
             progress.advance(len(x))
     return Answers(keys, np.array(targets, dtype=np.int64), np.concatenate(probabilities))
+
+
+def merged(logits: torch.Tensor, groups: Sequence[Sequence[int]]) -> torch.Tensor:
+    """Return the greatest logit of each group of columns: shape (n, groups).
+
+    The greatest of them all stays so: where groups share no column, an answer is right by group if
+    and only if it is one of the group's.
+    """
+    return torch.stack([logits[:, list(group)].amax(dim=1) for group in groups], dim=1)
 
 
 def evaluate_classifier(
@@ -109,6 +119,8 @@ def evaluate_classifier(
     batch_size: int,
     workers: int,
     output: Path,
+    corrupted: bool = False,
+    answer_groups: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
     """Write the probabilities of every image of an evaluation set, or of other shards.
 
@@ -122,6 +134,10 @@ def evaluate_classifier(
         batch_size: Images a forward pass.
         workers: Processes that read images; 0 reads in this one.
         output: The predictions, see ``predictions.write_predictions``.
+        corrupted: Whether the images are stored corrupted, so that they are shown uncut; see
+            ``transforms.view_of_corrupted``.
+        answer_groups: Of classes, all that are right answers, itself among them; the probabilities
+            are then those of the greatest logit of each. None for the class alone.
 
     Raises:
         CapsynthError: If a class is not the classifier's, or has another index there, or if the
@@ -131,14 +147,16 @@ def evaluate_classifier(
     mask = _mask(card.class_ids, class_ids, checkpoint)
     for _, manifest in shards:
         _check_classes(manifest, checkpoint, card.class_ids, mask)
-    whole = mask == list(range(len(card.class_ids)))
+    whole = mask == list(range(len(card.class_ids))) and not answer_groups
+    groups = [(answer_groups or {}).get(card.class_ids[i], [card.class_ids[i]]) for i in mask]
+    outputs = [_mask(card.class_ids, group, checkpoint, in_order=False) for group in groups]
     answers = classify(
         model,
-        card.preprocessing,
+        view_of_corrupted(card.preprocessing) if corrupted else card.preprocessing,
         shards,
         batch_size,
         workers,
-        None if whole else mask,
+        None if whole else outputs,
         f"evaluate {name.eval_set}",
     )
     position = {index: place for place, index in enumerate(mask)}
@@ -183,7 +201,9 @@ def sources_by_content(manifests: Sequence[Path], keys: Sequence[str]) -> list[s
     return sources
 
 
-def _mask(known: Sequence[str], wanted: Sequence[str] | None, checkpoint: Path) -> list[int]:
+def _mask(
+    known: Sequence[str], wanted: Sequence[str] | None, checkpoint: Path, in_order: bool = True
+) -> list[int]:
     """Return the outputs that belong to the classes ``wanted``.
 
     Raises:
@@ -199,7 +219,7 @@ def _mask(known: Sequence[str], wanted: Sequence[str] | None, checkpoint: Path) 
             f"{' ...' if len(strange) > 5 else ''}; train on them, or evaluate on others"
         )
     mask = [index[class_id] for class_id in wanted]
-    if mask != sorted(set(mask)):
+    if in_order and mask != sorted(set(mask)):
         raise CapsynthError("--class-ids: name each class once, in the order of the classifier")
     return mask
 

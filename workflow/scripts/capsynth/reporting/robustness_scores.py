@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from capsynth import metrics, robustness, statistics
-from capsynth.corruptions import IMAGENET_C
 from capsynth.errors import CapsynthError
 from capsynth.names import check_name
 from capsynth.reporting.estimation import bounds_of, sources_over
@@ -48,18 +47,23 @@ class RobustnessSettings:
             the same classes.
         published: For some shifted sets, the name of the published line they belong to.
         controls: Training sets of real images only: a line is fitted to them.
-        alexnet: Whether AlexNet's errors on ImageNet-C are the baseline of corruption sets.
+        mce_obstacles: Of corruption sets, why they have no mCE; empty text where AlexNet's
+            errors on the published ImageNet-C are the baseline (``corruption_baselines``).
     """
 
     in_distribution: str
     clean: dict[str, str]
     published: dict[str, str]
     controls: tuple[str, ...]
-    alexnet: bool
+    mce_obstacles: dict[str, str]
 
     def inside(self, eval_set: str) -> str:
         """Return the set in distribution that belongs to a shifted one."""
         return self.clean.get(eval_set, self.in_distribution)
+
+    def has_mce(self, eval_set: str) -> bool:
+        """Return whether AlexNet's errors are the baseline of a corruption set."""
+        return self.mce_obstacles.get(eval_set) == ""
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,8 @@ def measure_robustness(
     published line, which is taken as given. Where accuracy is not clearly above chance on both
     sets, a control takes no part in the line and no training set has a number. Of corruption sets
     there are ``mean_error``; ``added_error``, what corruptions add to the error on the same images,
-    where these are in the clean set; and ``mce`` and ``relative_mce`` with AlexNet as baseline.
+    where these are in the clean set; and, of the published
+    ImageNet-C, ``mce`` and ``relative_mce`` with AlexNet as baseline.
 
     Args:
         paths: Predictions on the evaluation sets, in any order.
@@ -331,7 +336,7 @@ def _corruption_rows(
     for i, (kind, severity) in enumerate(levels):
         member[i, kinds.index(kind), severities.index(severity)] = 1.0
     clean_rows = _rows_of_sources(sources, clean)
-    of_alexnet = settings.alexnet and set(kinds) == set(IMAGENET_C) and len(severities) == 5
+    of_alexnet = settings.has_mce(samples.eval_set)
     names = ["mean_error"]
     names += ["added_error"] if clean_rows is not None else []
     names += ["mce"] if of_alexnet else []
