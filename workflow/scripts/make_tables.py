@@ -9,6 +9,7 @@ from pathlib import Path
 
 from capsynth import cli
 from capsynth.reporting.data_notes import Images, data_notes
+from capsynth.reporting.fallback_notes import fallback_notes
 from capsynth.reporting.score_tables import make_tables
 from capsynth.reporting.scores import read_scores
 from capsynth.reporting.settings import ReportSettings
@@ -32,6 +33,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--eval-set", nargs=2, action="append", default=[], metavar=("NAME", "MANIFEST")
     )
+    parser.add_argument(
+        "--prompts", nargs="+", action="append", default=[], metavar=("VARIANT", "PROMPTS"),
+        help="a variant of captions and its files of prompts; once a variant",
+    )  # fmt: skip
     args = parser.parse_args(argv)
     settings = settings_from_json(ReportSettings, args.config_json)
     training_sets: dict[str, dict[Path, float]] = defaultdict(dict)
@@ -39,6 +44,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         training_sets[name][Path(folder)] = float(share)
     images = Images(tuple(args.class_ids), args.parts_per_class, training_sets, args.real)
     notes = data_notes(images, {name: Path(manifest) for name, manifest in args.eval_set})
+    prompts = {variant: [*map(Path, files)] for variant, *files in args.prompts}
+    held = {
+        name: [folder.name for folder in mix if folder.parent.name == "images"]
+        for name, mix in training_sets.items()
+    }
+    notes += fallback_notes(prompts, held)
     for note in notes:
         log.warning(note)
     make_tables(read_scores(args.scores), settings, args.output_dir, notes)

@@ -25,13 +25,17 @@ def variant_captions(wildcards):
 
 
 def prompt_flags(wildcards):
-    """The class, and the captions if the variant's prompts are made from captions."""
+    """The class, and if the variant's prompts are made from captions these and their bound."""
     class_id, _ = split_shard_name(wildcards.shard)
     about = asdict(CLASSES[class_id])
     # What the templates do not take is left out: another definition then reruns nothing.
     about |= {word: None for word in CLASS_WORDS if word not in PROMPT_WORDS[wildcards.variant]}
-    captions = {"captions": path for path in variant_captions(wildcards)}
-    return flags(class_info=dump_json(about), **captions)
+    told = {"captions": path for path in variant_captions(wildcards)}
+    if told:
+        # No part of the settings, and so of no fingerprint: another bound draws nothing anew.
+        max_fallback = config["variants"][wildcards.variant]["max_fallback"]
+        told |= {"max_fallback": max_fallback, "variant": wildcards.variant}
+    return flags(class_info=dump_json(about), **told)
 
 
 def prompt_settings(wildcards):
