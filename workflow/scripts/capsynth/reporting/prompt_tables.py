@@ -153,8 +153,8 @@ def _note(settings: PromptTableSettings, by_class: bool, is_judged: bool) -> str
         else ""
     )
     fell_back = (
-        "Fell back: prompts that lack what their strategy is named after (the caption is empty, not "
-        "rewritten, without a subject, or gives way to the class name); in the CSV in percent"
+        "Fell back: prompts that lack what their strategy is named after (the caption is empty, "
+        "not rewritten, without a subject, or gives way to the class name); in the CSV in percent"
     )
     faulty = (
         "."
