@@ -116,8 +116,8 @@ def measure_robustness(
     published line, which is taken as given. Where accuracy is not clearly above chance on both
     sets, a control takes no part in the line and no training set has a number. Of corruption sets
     there are ``mean_error``; ``added_error``, what corruptions add to the error on the same images,
-    where these are in the clean set; and, of the published
-    ImageNet-C, ``mce`` and ``relative_mce`` with AlexNet as baseline.
+    where these are in the clean set; and, of the published ImageNet-C, ``mce`` and
+    ``relative_mce`` with AlexNet as baseline.
 
     Args:
         paths: Predictions on the evaluation sets, in any order.
