@@ -18,6 +18,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--tar", type=Path, nargs="+", required=True)
     parser.add_argument("--manifest", type=Path, nargs="+", required=True, help="one a tar")
     parser.add_argument("--class-ids", nargs="+", help="that may be answered; default: all")
+    parser.add_argument("--unknown", action="store_true", help="the images are of none of them")
     parser.add_argument("--batch-size", type=int, default=100)
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--threads", type=int, required=True)
@@ -32,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.batch_size,
         args.workers,
         args.output,
+        args.unknown,
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from capsynth import metrics, statistics
+from capsynth import metrics, minima, statistics
 from capsynth.errors import CapsynthError
 from capsynth.names import check_name
 from capsynth.predictions import Predictions, read_predictions
@@ -102,11 +102,13 @@ class Measure:
         name: As it stands in scores.csv.
         metric: How it is computed; of a part, one with ``values``.
         rows: The samples it is computed of.
+        is_class: Whether it is the accuracy on a class.
     """
 
     name: str
     metric: metrics.Metric
     rows: npt.NDArray[np.int64]
+    is_class: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -262,7 +264,8 @@ def measures_of(
     for index, class_id in enumerate(samples.class_ids):
         rows = np.flatnonzero(samples.targets == index)
         if len(rows):
-            found.append(Measure(f"top1/{class_id}", metrics.TOP1, rows))
+            found.append(Measure(f"top1/{class_id}", metrics.TOP1, rows, is_class=True))
+            found.append(Measure(f"precision/{class_id}", metrics.precision_of(index), everything))
     if corruptions is not None:
         kinds = np.array([kind for kind, _ in corruptions])
         levels = np.array([f"{kind}-{severity}" for kind, severity in corruptions])
@@ -294,13 +297,19 @@ def _score_eval_set(
         row
         for run, result in replicated.items()
         for row in _rows(
-            samples, run.training_set, run.recipe, run.seed, measures, result.estimate(df)
+            samples,
+            run.training_set,
+            run.recipe,
+            run.seed,
+            measures,
+            _estimate(result, measures, df),
         )
     ]
     seeds = seeds_of(runs)
     for (training_set, recipe), its_seeds in seeds.items():
         summary = over_seeds(replicated, training_set, recipe, its_seeds)
-        rows += _rows(samples, training_set, recipe, None, measures, summary.estimate(df))
+        found = _estimate(summary, measures, df)
+        rows += _rows(samples, training_set, recipe, None, measures, found)
     for (first, second), is_tested in pairs.items():
         for recipe in sorted({recipe for _, recipe in seeds}):
             both = sorted(
@@ -312,6 +321,22 @@ def _score_eval_set(
                 )
                 rows += [row for row in found if is_tested or row.metric not in TESTS]
     return rows
+
+
+def _estimate(
+    result: Replicated, measures: Sequence[Measure], df: npt.NDArray[np.int64]
+) -> statistics.Estimate:
+    """Return the means over seeds with their intervals; of the worst class those of ``minima``."""
+    found = result.estimate(df)
+    names = [measure.name for measure in measures]
+    classes = [place for place, measure in enumerate(measures) if measure.is_class]
+    if metrics.WORST_CLASS not in names or not classes:
+        return found
+    least = minima.worst(result.values[:, classes], result.replicates[..., classes], df[classes])
+    value, low, high = (np.array(x) for x in (found.value, found.low, found.high))
+    column = names.index(metrics.WORST_CLASS)
+    value[column], low[column], high[column] = least.value, least.low, least.high
+    return replace(found, value=value, low=low, high=high)
 
 
 def seeds_of(runs: Iterable[RunName]) -> dict[tuple[str, str], list[int]]:
@@ -345,6 +370,8 @@ def replicate(
     """Return the metrics of every run and their replicates under one draw of images for all."""
     n = len(samples.keys)
     is_part = np.array([len(measure.rows) < n for measure in measures])
+    of_sums = {column: measure.metric.of_sums for column, measure in enumerate(measures)}
+    by_sums = {column: function for column, function in of_sums.items() if function is not None}
     parts = [measure for measure in measures if len(measure.rows) < n]
     rows = np.concatenate([np.arange(0), *(part.rows for part in parts)])
     starts = np.cumsum([0, *(len(part.rows) for part in parts[:-1])])
@@ -355,7 +382,12 @@ def replicate(
         for run, scores in runs.items():
             found = np.empty((len(weights), len(measures)))
             for column in np.flatnonzero(~is_part).tolist():
-                found[:, column] = measures[column].metric.function(scores, weights)
+                if column not in by_sums:
+                    found[:, column] = measures[column].metric.function(scores, weights)
+            if by_sums:
+                sums = metrics.class_sums(scores, weights)
+                for column, function in by_sums.items():
+                    found[:, column] = function(sums)
             if parts:
                 found[:, is_part] = metrics.means_of_parts(values[run], of_parts, starts)
             blocks[run].append(found)
