@@ -21,6 +21,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--class-ids", nargs="+", help="that may be answered; default: all")
     parser.add_argument("--answer-groups", help="JSON: of classes, all answers that are right")
     parser.add_argument("--corrupted", action="store_true", help="images are shown uncut")
+    parser.add_argument("--unknown", action="store_true", help="the images are of none of them")
     parser.add_argument("--batch-size", type=int, default=100)
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--threads", type=int, required=True)
@@ -37,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.output,
         args.corrupted,
         json.loads(args.answer_groups) if args.answer_groups else None,
+        args.unknown,
     )
 
 

@@ -48,6 +48,7 @@ EXAMPLE_PREDICTIONS = predictions_of(COMPARISONS[0] if HAS_EXAMPLES else [], FIR
 REPORT_FILES = [
     *(f"results/report/tables/{table}.html" for table in TABLES),
     *(["results/report/tables/ablations.html"] if ABLATIONS else []),
+    *SUBGROUP_REPORT,
     *ROBUSTNESS_REPORT,
     *CALIBRATION_REPORT,
     *CONVERGENCE_REPORT,

@@ -19,8 +19,8 @@ from capsynth.config_checks import (
     check_references,
     check_values,
     corruption_library,
-    section_of,
 )
+from capsynth.config_entries import section_of
 from capsynth.config_sources import ConfigSources
 from capsynth.datasets.entries import class_entries
 from capsynth.errors import CapsynthError

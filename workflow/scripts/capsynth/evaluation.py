@@ -15,7 +15,7 @@ from capsynth.datasets.images import ShardedImages
 from capsynth.devices import device
 from capsynth.errors import CapsynthError
 from capsynth.fingerprints import file_digest, fingerprint
-from capsynth.predictions import write_predictions
+from capsynth.predictions import UNKNOWN, write_predictions
 from capsynth.progress import Progress
 from capsynth.shards import read_manifest, usable
 from capsynth.transforms import Preprocessing, evaluation_transform, normalise, view_of_corrupted
@@ -48,11 +48,13 @@ class Answers:
         keys: Key of every image, n of them.
         targets: Class index of every image in the evaluation set, shape (n,).
         probabilities: Shape (n, classes), float32.
+        log_sum_exp: Of the logits that take part, shape (n,), float32: the negative energy.
     """
 
     keys: list[str]
     targets: npt.NDArray[np.int64]
     probabilities: npt.NDArray[np.float32]
+    log_sum_exp: npt.NDArray[np.float32]
 
 
 def classify(
@@ -82,7 +84,7 @@ def classify(
     model.to(place).eval()
     keys: list[str] = []
     targets: list[int] = []
-    probabilities = []
+    probabilities, log_sum_exp = [], []
     starts = range(0, len(images), batch_size)
     batches = [range(start, min(start + batch_size, len(images))) for start in starts]
     loader = load_batches(images, batches, batch_size, workers)
@@ -96,10 +98,16 @@ def classify(
                 if outputs is not None:
                     logits = merged(logits, outputs)
                 probabilities.append(logits.softmax(dim=1).cpu().numpy())
+                log_sum_exp.append(logits.logsumexp(dim=1).cpu().numpy())
             targets += target
             keys += key
             progress.advance(len(x))
-    return Answers(keys, np.array(targets, dtype=np.int64), np.concatenate(probabilities))
+    return Answers(
+        keys,
+        np.array(targets, dtype=np.int64),
+        np.concatenate(probabilities),
+        np.concatenate(log_sum_exp),
+    )
 
 
 def merged(logits: torch.Tensor, groups: Sequence[Sequence[int]]) -> torch.Tensor:
@@ -121,6 +129,7 @@ def evaluate_classifier(
     output: Path,
     corrupted: bool = False,
     answer_groups: Mapping[str, Sequence[str]] | None = None,
+    is_unknown: bool = False,
 ) -> None:
     """Write the probabilities of every image of an evaluation set, or of other shards.
 
@@ -138,6 +147,7 @@ def evaluate_classifier(
             ``transforms.view_of_corrupted``.
         answer_groups: Of classes, all that are right answers, itself among them; the probabilities
             are then those of the greatest logit of each. None for the class alone.
+        is_unknown: Whether the images are of none of the classes.
 
     Raises:
         CapsynthError: If a class is not the classifier's, or has another index there, or if the
@@ -145,7 +155,7 @@ def evaluate_classifier(
     """
     model, card = load_classifier(checkpoint)
     mask = _mask(card.class_ids, class_ids, checkpoint)
-    for _, manifest in shards:
+    for _, manifest in () if is_unknown else shards:
         _check_classes(manifest, checkpoint, card.class_ids, mask)
     whole = mask == list(range(len(card.class_ids))) and not answer_groups
     groups = [(answer_groups or {}).get(card.class_ids[i], [card.class_ids[i]]) for i in mask]
@@ -160,10 +170,15 @@ def evaluate_classifier(
         f"evaluate {name.eval_set}",
     )
     position = {index: place for place, index in enumerate(mask)}
+    names, targets = None, [position.get(int(target), UNKNOWN) for target in answers.targets]
+    if is_unknown:
+        # In the order of the answers, which is that of shards and manifests.
+        names = [r.class_id for _, manifest in shards for r in usable(read_manifest(manifest))]
+        targets = [UNKNOWN] * len(answers.keys)
     write_predictions(
         output,
         keys=answers.keys,
-        targets=np.array([position[int(target)] for target in answers.targets]),
+        targets=np.array(targets),
         probabilities=answers.probabilities,
         class_ids=[card.class_ids[index] for index in mask],
         dataset=name.dataset,
@@ -173,6 +188,8 @@ def evaluate_classifier(
         eval_set=name.eval_set,
         fingerprint=fingerprint(card.fingerprint, *(file_digest(path) for _, path in shards)),
         sources=sources_by_content([manifest for _, manifest in shards], answers.keys),
+        log_sum_exp=answers.log_sum_exp,
+        unknown_class_ids=names,
     )
 
 

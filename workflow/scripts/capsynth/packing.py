@@ -25,9 +25,11 @@ from capsynth.datasets.folder import (
 from capsynth.datasets.layouts import (
     CLASS_FOLDERS,
     CORRUPTION_FOLDERS,
+    UNKNOWN_LAYOUT,
     ClassFolder,
     ClassMap,
     class_folders,
+    unknown_folders,
 )
 from capsynth.datasets.rows import SourceRow, SourceSettings, read_rows
 from capsynth.datasets.selection import ALL, Selection, select
@@ -287,7 +289,9 @@ class EvalSource:
     corruptions: tuple[tuple[str, int], ...] = ()
 
     def folders(self, class_ids: Sequence[str]) -> list[ClassFolder]:
-        """Return the class folders of the set."""
+        """Return the class folders of the set; of images of no class their folders."""
+        if self.layout == UNKNOWN_LAYOUT:
+            return unknown_folders(self.roots)
         return class_folders(self.roots, self.layout, class_ids, self.class_map, self.corruptions)
 
 

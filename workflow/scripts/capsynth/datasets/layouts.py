@@ -6,15 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from capsynth.datasets.entries import class_entries
+from capsynth.datasets.folder import EXTENSIONS
 from capsynth.datasets.imagenet import wordnet_ids
 from capsynth.errors import CapsynthError
-from capsynth.names import check_name
+from capsynth.names import check_name, shown
 from capsynth.user_files import csv_rows, json_value, read_text
 
 CLASS_FOLDERS = "class-folders"
 INDEX_FOLDERS = "index-folders"
 CORRUPTION_FOLDERS = "corruption-folders"
 LAYOUTS = (CLASS_FOLDERS, INDEX_FOLDERS, CORRUPTION_FOLDERS)
+
+# How a set of images that are of no class is arranged: in folders of any names, or in none.
+UNKNOWN_LAYOUT = "unknown"
+# What images are called that lie in no folder of their own.
+UNKNOWN_FOLDER = "unknown"
 
 MAP_COLUMNS = ("folder", "class_id")
 ClassMap = Mapping[str, Sequence[str]]
@@ -194,6 +201,38 @@ def class_folders(
         present = {f.path.parent for f in found if os.path.lexists(f.path.parent)}
         held = {f.corruption for f in found if f.path.parent in present}
         found = [f for f in found if f.path.parent in present or f.corruption not in held]
+    return found
+
+
+def unknown_folders(roots: Sequence[Path]) -> list[ClassFolder]:
+    """Return the folders of a set whose images are of no class, whatever the folders are called.
+
+    Images that lie in a root itself are taken too; they are called ``unknown``.
+
+    Raises:
+        CapsynthError: If a root cannot be read, holds something that may be a folder of images and
+            cannot be read, or holds neither folders nor images.
+    """
+    found: list[ClassFolder] = []
+    for root, prefix in zip(roots, root_prefixes(roots), strict=True):
+        try:
+            names, problems, others = class_entries(root)
+        except OSError as error:
+            raise CapsynthError(
+                f"{root} cannot be read ({error.strerror}); name a folder of images, or of folders "
+                "of images"
+            ) from None
+        if problems:
+            raise CapsynthError(
+                f"in {root} {'; '.join(problems[:3])}; mend it or move it elsewhere"
+            )
+        start = f"{prefix}/" if prefix else ""
+        if any(Path(name).suffix.lower() in EXTENSIONS for name in others):
+            found.append(ClassFolder(UNKNOWN_FOLDER, root, f"{start}.", prefix))
+        found += [ClassFolder(shown(n), root / n, start + n, prefix) for n in names]
+    if not found:
+        listed = ", ".join(map(str, roots))
+        raise CapsynthError(f"{listed} holds no images and no folders; put some there")
     return found
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from capsynth import intervals, metrics, proportions, statistics
+from capsynth import intervals, metrics, minima, proportions, statistics
 from capsynth.names import check_name
 from capsynth.reporting.scores import (
     OF_IMAGES,
@@ -272,12 +272,29 @@ def _rows(
     low, high = proportions.score_interval(shares, sizes)
     rows = []
     for column, measure in enumerate(scores.measures):
+        if measure.name == metrics.WORST_CLASS:
+            worst = _worst_class(scores, shares, sizes)
+            rows.append(_row(scores, name, measure, worst.value, worst.low, worst.high, seeds))
+            continue
         if column < len(low):
             bounds: tuple[float | None, float | None] = float(low[column]), float(high[column])
         else:
             bounds = bounds_of(found, column, 0.0, measure.metric.most)
         rows.append(_row(scores, name, measure, float(found.value[column]), *bounds, seeds))
     return rows
+
+
+def _worst_class(
+    scores: EvalSetScores, shares: intervals.Estimate, sizes: npt.NDArray[np.int64]
+) -> minima.Extreme:
+    """Return the least accuracy of a class."""
+    columns = [column for column, measure in enumerate(scores.shares) if measure.is_class]
+    classes = shares.take(columns)
+
+    def bounds(tail: float) -> tuple[Floats, Floats]:
+        return proportions.score_interval(replace(classes, level=1.0 - 2.0 * tail), sizes[columns])
+
+    return minima.worst(classes.value, bounds)
 
 
 def bounds_of(
