@@ -10,6 +10,7 @@ from pathlib import Path
 from capsynth import cli
 from capsynth.reporting.budgets import read_budgets
 from capsynth.reporting.data_notes import Images, data_notes
+from capsynth.reporting.fallback_notes import fallback_notes
 from capsynth.reporting.score_tables import make_tables
 from capsynth.reporting.scores import read_scores
 from capsynth.reporting.settings import ReportSettings
@@ -34,6 +35,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--eval-set", nargs=2, action="append", default=[], metavar=("NAME", "MANIFEST")
     )
+    parser.add_argument(
+        "--prompts", nargs="+", action="append", default=[], metavar=("VARIANT", "PROMPTS"),
+        help="a variant of captions and its files of prompts; once a variant",
+    )  # fmt: skip
     args = parser.parse_args(argv)
     settings = settings_from_json(ReportSettings, args.config_json)
     training_sets: dict[str, dict[Path, float]] = defaultdict(dict)
@@ -41,6 +46,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         training_sets[name][Path(folder)] = float(share)
     images = Images(tuple(args.class_ids), args.parts_per_class, training_sets, args.real)
     notes = data_notes(images, {name: Path(manifest) for name, manifest in args.eval_set})
+    prompts = {variant: [*map(Path, files)] for variant, *files in args.prompts}
+    held = {
+        name: [folder.name for folder in mix if folder.parent.name == "images"]
+        for name, mix in training_sets.items()
+    }
+    notes += fallback_notes(prompts, held)
     for note in notes:
         log.warning(note)
     budgets = read_budgets(args.budgets)

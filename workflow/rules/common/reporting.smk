@@ -48,8 +48,10 @@ EXAMPLE_PREDICTIONS = predictions_of(COMPARISONS[0] if HAS_EXAMPLES else [], FIR
 REPORT_FILES = [
     *(f"results/report/tables/{table}.html" for table in TABLES),
     *(["results/report/tables/ablations.html"] if ABLATIONS else []),
+    *SUBGROUP_REPORT,
     *ROBUSTNESS_REPORT,
     *CALIBRATION_REPORT,
+    *CONVERGENCE_REPORT,
     *(f"results/report/class-gains-{i}.png" for i in range(len(COMPARISONS))),
     *(["results/report/gallery.html"] if GALLERY_CAPTIONERS else []),
     *(["results/report/senses.png"] if GALLERY_CAPTIONERS and GALLERY["ambiguous"] else []),
@@ -94,10 +96,16 @@ def noted_eval_sets():
     }
 
 
+def noted_prompts():
+    """The prompts behind the scores that are made from captions, by variant."""
+    return {v: prompt_files(v) for v in USED_VARIANTS if needs_captions(v)}
+
+
 def noted_manifests(wildcards):
-    """The manifests of all images behind the scores, which tables have notes on."""
+    """The manifests and prompts of all images behind the scores, which tables have notes on."""
     shards = [f"{folder}/{shard}.jsonl" for folder in noted_folders() for shard in SHARDS]
-    return [*shards, *noted_eval_sets().values()]
+    prompts = [file for files in noted_prompts().values() for file in files]
+    return [*shards, *noted_eval_sets().values(), *prompts]
 
 
 def noted_arguments(wildcards):
@@ -110,6 +118,8 @@ def noted_arguments(wildcards):
             words += ["--training-set", name, folder, share]
     for name, manifest in noted_eval_sets().items():
         words += ["--eval-set", name, manifest]
+    for variant, files in noted_prompts().items():
+        words += ["--prompts", variant, *files]
     return argument_file("tables", words)
 
 

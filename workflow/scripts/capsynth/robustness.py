@@ -15,7 +15,7 @@ from scipy import special
 
 from capsynth.corruptions import IMAGENET_C
 from capsynth.errors import CapsynthError
-from capsynth.statistics import LEVEL
+from capsynth.intervals import LEVEL
 
 Floats = npt.NDArray[np.floating]
 Booleans = npt.NDArray[np.bool_]

@@ -87,6 +87,7 @@ def settings_of(config: Mapping[str, Any], training_set: str) -> dict[str, Any]:
     found: dict[str, Any] = {"real": mix["real"]}
     for name, share in mix["variants"].items():
         found |= config["variants"][name]
+        found.pop("max_fallback", None)  # a bound on what goes wrong, no way of making images
         a_class, a_caption = found.pop("images_per_class"), found.pop("images_per_caption")
         captions = config["captioners"] | config["rewriters"]
         told = captions[found["captioner"]]["num_captions"] if found["captioner"] else 1

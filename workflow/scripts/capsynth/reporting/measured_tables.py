@@ -239,9 +239,16 @@ def corruption_levels(index: ScoreIndex, eval_set: str) -> dict[str, list[int]]:
 
 
 def corruption_table(
-    scores: Sequence[Score], rows: Sequence[Score], settings: ReportSettings
+    scores: Sequence[Score],
+    rows: Sequence[Score],
+    settings: ReportSettings,
+    measured: RobustnessSettings,
 ) -> Table:
-    """Return errors by corruption and severity, with a row for all corruptions of a set."""
+    """Return errors by corruption and severity, with a row for all corruptions of a set.
+
+    The column ``mce_baseline`` says of that row what mCE is normalised by, in the CSV also why it
+    is nothing.
+    """
     index, means = index_scores(scores), index_scores(rows).summaries
     chance = chance_levels(index)
     by_set = {name: corruption_levels(index, name) for name in settings.eval_sets}
@@ -265,6 +272,7 @@ def corruption_table(
             Column(title, interval_names(metric), "All severities")
             for metric, title in shown.items()
         ),
+        *_names(("mCE over", "mce_baseline")),
     )
     found = []
     for dataset, recipe in index.experiments:
@@ -283,17 +291,15 @@ def corruption_table(
                         _error_of(index.summaries.get((*name, f"top1/{kind}"))), chance
                     )
                     empty = [_cell(None)] * (len(shown) - 1)
-                    found.append((*map(label, labels), label(kind), *cells, mean, *empty))
+                    found.append(
+                        (*map(label, labels), label(kind), *cells, mean, *empty, label(""))
+                    )
                 if levels and (*name, "mean_error") in means:
                     cells = [_error_cell(means.get((*name, metric)), chance) for metric in shown]
                     empty = [_cell(None)] * len(severities)
-                    found.append((*map(label, labels), label("all"), *empty, *cells))
-    baseline = (
-        " mCE: mean over corruptions of the error over AlexNet's, in percent; relative mCE: of "
-        "what corruptions add to the clean error."
-        if "mce" in shown
-        else " There is no mCE: AlexNet's errors are published for ImageNet-C only."
-    )
+                    over = _mce_baseline(measured, eval_set)
+                    found.append((*map(label, labels), label("all"), *empty, *cells, over))
+    baseline = _mce_note([name for name, levels in by_set.items() if levels], measured)
     note = (
         "Top-1 error in percent by corruption and severity, mean over training seeds with its 95 % "
         "interval (photographs with all their corrupted versions, and seeds). Added to clean: mean "
@@ -317,6 +323,29 @@ def _chance_error_note(index: ScoreIndex, chance: ChanceLevels, names: Sequence[
 
 def _error_cell(row: Score | None, levels: ChanceLevels) -> Cell:
     return faint(_cell(row)) if levels.reached_by(row) else _cell(row)
+
+
+def _mce_baseline(measured: RobustnessSettings, eval_set: str) -> Cell:
+    if measured.has_mce(eval_set):
+        return label("AlexNet")
+    reason = measured.mce_obstacles.get(eval_set, "not known to be ImageNet-C")
+    return Cell("none", (f"none: {reason}",), "none")
+
+
+def _mce_note(eval_sets: Sequence[str], measured: RobustnessSettings) -> str:
+    """Return what mCE is, and why sets have none."""
+    note = ""
+    if any(map(measured.has_mce, eval_sets)):
+        note += (
+            " mCE: mean over corruptions of the error over AlexNet's on the published ImageNet-C, "
+            "in percent; relative mCE: of what corruptions add to the clean error, where the clean "
+            "images are shown as in every other table."
+        )
+    for name in eval_sets:
+        if not measured.has_mce(name):
+            reason = measured.mce_obstacles.get(name, "it is not known to be ImageNet-C")
+            note += f" No mCE of {name}: {reason}; its mean error is normalised by nothing."
+    return note
 
 
 def _error_of(accuracy: Score | None) -> Score | None:

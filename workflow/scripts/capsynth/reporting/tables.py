@@ -19,6 +19,7 @@ from capsynth.reporting.pages import escape, page
 PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 MINUS = "\N{MINUS SIGN}"
 MISSING = "\N{EN DASH}"
+AT_MOST = "\N{LESS-THAN OR EQUAL TO}"
 # What may follow a number: bold in a terminal, at chance, unequal steps, unequal images.
 MARKS = "* \N{DEGREE SIGN}\N{DAGGER}\N{DOUBLE DAGGER}"
 
