@@ -190,6 +190,7 @@ def check_only_these_were_written(
         "results/prompts.csv",
         "results/report/",
         "results/scores.csv",
+        "results/budgets.csv",
         "results/confusions.csv",
         "results/provenance/",
     )
