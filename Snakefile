@@ -30,6 +30,7 @@ include: "workflow/rules/common/convergence.smk"
 include: "workflow/rules/common/robustness.smk"
 include: "workflow/rules/common/fidelity.smk"
 include: "workflow/rules/common/cost.smk"
+include: "workflow/rules/common/subgroups.smk"
 include: "workflow/rules/common/reporting.smk"
 include: "workflow/rules/common/exporting.smk"
 include: "workflow/rules/common/recovery.smk"
@@ -58,6 +59,7 @@ for stage_file in rule_files(
     "robustness",
     "fidelity",
     "cost",
+    "subgroups",
     "reporting",
     "exporting",
     "monitoring",

@@ -54,6 +54,8 @@ def find(config: dict[str, Any], variant: dict[str, Any], **mix: Any) -> list[Ab
         ),
         (CAPTION | {"negative_prompt": "blurry"}, ("negative_prompt", "none", "blurry")),
         (CLASS_NAME | {"images_per_class": 40}, ("strategy", "caption", "class-name")),
+        # As many as there are real images.
+        (CLASS_NAME, ("strategy", "caption", "class-name")),
     ],
 )
 def test_one_setting_is_an_ablation(

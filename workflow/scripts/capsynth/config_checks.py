@@ -9,9 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from capsynth import classes as class_sources
+from capsynth.config_entries import entries_of, list_of, section_of
 from capsynth.datasets.imagenet import SUBSETS
 from capsynth.schema import KeyPath, key_name, schema_at
 from capsynth.schema_messages import did_you_mean, show, unknown_name
+from capsynth.subgroup_checks import check_groups, check_unknown_sets
 
 # What a template of each strategy must fill in.
 PLACEHOLDERS: Mapping[str, tuple[str, ...]] = {
@@ -156,6 +158,8 @@ def check_values(config: Any) -> Iterator[str]:
     yield from _check_privacy(config)
     yield from _check_calibration_set(config)
     yield from _check_curve_set(config)
+    yield from check_unknown_sets(config)
+    yield from check_groups(config)
     yield from _check_replicates(config)
     for row, pair in enumerate(list_of(section_of(config, "report"), "comparisons")):
         if isinstance(pair, list) and len(pair) == 2 and pair[0] == pair[1]:
@@ -447,22 +451,3 @@ def template_problems(template: str, strategy: str) -> list[str]:
         if name not in used
     ]
     return problems
-
-
-def section_of(config: Any, name: str) -> dict[str, Any]:
-    """Return a section of the configuration; {} if it is not there or no mapping."""
-    section = config.get(name) if isinstance(config, dict) else None
-    return section if isinstance(section, dict) else {}
-
-
-def entries_of(config: Any, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the entries of a section that are mappings, by name."""
-    for key, entry in section_of(config, name).items():
-        if isinstance(entry, dict):
-            yield key, entry
-
-
-def list_of(entry: Mapping[str, Any], key: str) -> list[Any]:
-    """Return the list at a key; [] if there is none."""
-    value = entry.get(key)
-    return value if isinstance(value, list) else []

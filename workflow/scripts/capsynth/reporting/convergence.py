@@ -15,6 +15,7 @@ from capsynth.errors import CapsynthError
 from capsynth.files import read_json
 from capsynth.integrity import unreadable
 from capsynth.learning_curves import quarter_step, unpack_answers
+from capsynth.reporting.estimation import sources_over
 from capsynth.reporting.scores import (
     Answers,
     Replicated,
@@ -344,9 +345,7 @@ def _gaps(
             if answers is not None and metric != TRAIN:
                 samples = answers.samples
                 eval_set, n = samples.eval_set, len(samples.keys)
-                of_test = statistics.image_df(
-                    design_of(samples, samples.keys.tolist()), np.arange(n)
-                )
+                of_test = statistics.image_df(design_of(samples), np.arange(n))
                 df = of_test if metric == TEST else min(df, of_test)
             least = -1.0 if metric == GAP else 0.0
             rows.append(_score(measured, name, eval_set, metric, result, df, n, least))
@@ -356,7 +355,7 @@ def _gaps(
 def _test_accuracies(answers: Answers, draws: int) -> dict[RunName, Replicated]:
     """Return the accuracy of every run, in the draws of images that scores.csv has."""
     samples = answers.samples
-    design = design_of(samples, samples.keys.tolist())
+    design = design_of(samples)
     names = list(answers.runs)
     correct = np.stack([answers.runs[run].correct for run in names]).astype(np.float64)
     drawn = np.concatenate(
@@ -393,4 +392,6 @@ def _score(
         ci_low=max(least, float(found.low[0])),
         ci_high=min(1.0, float(found.high[0])),
         n=n,
+        seeds=len(result.values),
+        sources=sources_over(len(result.values), float(found.low[0])),
     )
