@@ -739,6 +739,36 @@ MISTAKES: dict[str, tuple[Change, str, str]] = {
         "report.calibration_set: 'openmoji-calibrate' is not one of the eval_sets",
         "did you mean 'openmoji-calibration'?",
     ),
+    "learning curves in distribution": (
+        setting("learning_curves/eval_set", "openmoji-val"),
+        "learning_curves.eval_set: 'openmoji-val' is report.in_distribution",
+        "name a set that is used for nothing else",
+    ),
+    "learning curves on the calibration set": (
+        setting("learning_curves/eval_set", "openmoji-calibration"),
+        "learning_curves.eval_set: 'openmoji-calibration' is report.calibration_set",
+        "name a set that is used for nothing else",
+    ),
+    "learning curves of corruptions": (
+        setting("learning_curves/eval_set", "openmoji-c"),
+        "learning_curves.eval_set: 'openmoji-c' has corruptions",
+        "name a set of plain images",
+    ),
+    "unknown set of learning curves": (
+        setting("learning_curves/eval_set", "openmoji-heldout"),
+        "learning_curves.eval_set: 'openmoji-heldout' is not one of the eval_sets",
+        "did you mean 'openmoji-held-out'?",
+    ),
+    "points that leave out three quarters": (
+        setting("learning_curves/points", 10),
+        "learning_curves.points: 10",
+        "multiple of 4",
+    ),
+    "held-out images as clean ones": (
+        setting("report/robustness", {"clean": {"openmoji-r": "openmoji-held-out"}}),
+        "report.robustness.clean: names 'openmoji-held-out'",
+        "name another set",
+    ),
     "unknown clean set": (
         setting("report/robustness", {"clean": {"openmoji-r": "openmoji-vall"}}),
         "report.robustness.clean.openmoji-r: 'openmoji-vall' is not one of the eval_sets",

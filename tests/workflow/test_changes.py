@@ -180,6 +180,8 @@ def check_only_these_were_written(
         "results/benchmarks/",
         "results/calibration.csv",
         "results/reliability.csv",
+        "results/convergence.csv",
+        "results/learning-curves.csv",
         "results/robustness.csv",
         "results/robustness-lines.csv",
         "results/costs.csv",
