@@ -147,6 +147,7 @@ def test_classifiers_are_told_what_is_corrupted_and_which_answers_are_right(fold
 def test_folders_that_share_a_part_of_their_classes_are_refused(folders: Any) -> None:
     shared = {"banana": ["n07753592", "n02102040"], "fruit": ["n07753592"]}
     (folders.folder / "map.json").write_text(json.dumps(shared))
+    photo(folders.folder / "objects/fruit/f.png")
     said = said_by(folders)
     assert "class_map: folders 'banana' and 'fruit' share the class 'n07753592'" in said
 
