@@ -121,7 +121,7 @@ def measured(
     folder = tmp_path_factory.mktemp("robustness")
     controls = ["real", *CONTROLS]
     settings = {"in_distribution": "toy-val", "clean": {}, "published": {"toy-r": "imagenet-r"},
-                "controls": controls, "alexnet": False}  # fmt: skip
+                "controls": controls, "mce_obstacles": {}}  # fmt: skip
     made = Measured(json.dumps(settings), folder / "robustness.csv", folder / "lines.csv")
     files = [str(file) for file in (*prediction_files, *control_files)]
     measure_robustness(

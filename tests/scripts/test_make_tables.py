@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from capsynth.errors import CapsynthError
+from capsynth.files import write_json_lines
 from make_tables import main
 from print_table import main as print_table
 
@@ -20,6 +21,21 @@ def test_three_tables_are_written_in_four_formats(
     lines = (tmp_path / "main.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in lines[1:]] == ["real", "class-name", "caption"]
     assert len((tmp_path / "comparisons.csv").read_text().splitlines()) == 4
+
+
+def test_prompts_that_fell_back_are_told_under_the_tables(
+    scores_csv: Path, settings_json: str, tmp_path: Path
+) -> None:
+    about = {"key": "bat_0", "class_id": "bat", "class_index": 0, "index": 0, "seed": 0}
+    about |= {"prompt": "a bat", "source_key": "k", "status": "fallback", "has_class_word": None}
+    prompts = tmp_path / "prompts.jsonl"
+    write_json_lines(prompts, [{**about, "fingerprint": "f", "fell_back": "empty-caption"}] * 57)
+    main(["--scores", str(scores_csv), "--config-json", settings_json,
+          "--training-set", "caption", "results/toy/images/caption", "1.0",
+          "--prompts", "caption", str(prompts), "--output-dir", str(tmp_path)])  # fmt: skip
+    for table in ("main", "comparisons", "per-class"):
+        text = (tmp_path / f"{table}.md").read_text()
+        assert "Of the 57 prompts of variant caption, 57 (100.0%) fell back" in text
 
 
 def test_missing_scores_are_refused(settings_json: str, tmp_path: Path) -> None:

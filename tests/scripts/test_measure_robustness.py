@@ -84,7 +84,7 @@ def test_two_controls_give_no_line_and_the_table_says_so(
     prediction_files: list[Path], scores_csv: Path, settings_json: str, tmp_path: Path
 ) -> None:
     settings = json.dumps({"in_distribution": "toy-val", "clean": {}, "published": {},
-                           "controls": ["real", "caption"], "alexnet": False})  # fmt: skip
+                           "controls": ["real", "caption"], "mce_obstacles": {}})  # fmt: skip
     rows, lines = tmp_path / "robustness.csv", tmp_path / "lines.csv"
     measure_robustness(["--predictions", *map(str, prediction_files), "--settings", settings,
                         "--draws", "100", "--output", str(rows),
@@ -102,7 +102,7 @@ def test_a_shifted_set_is_set_against_its_own_clean_set(
 ) -> None:
     settings = json.dumps({"in_distribution": "toy-val", "clean": {"toy-r": "toy-c"},
                            "published": {"toy-r": "imagenet-r"}, "controls": [],
-                           "alexnet": False})  # fmt: skip
+                           "mce_obstacles": {}})  # fmt: skip
     rows = tmp_path / "robustness.csv"
     measure_robustness(["--predictions", *map(str, prediction_files), "--settings", settings,
                         "--draws", "100", "--output", str(rows), "--lines",
@@ -163,7 +163,7 @@ def imagenet_c(
 def test_mce_and_relative_mce_agree_with_their_definition(tmp_path: Path) -> None:
     paths, clean, by_kind = imagenet_c(tmp_path, np.random.default_rng(3))
     settings = json.dumps({"in_distribution": "val", "clean": {}, "published": {},
-                           "controls": [], "alexnet": True})  # fmt: skip
+                           "controls": [], "mce_obstacles": {"c": ""}})  # fmt: skip
     rows = tmp_path / "robustness.csv"
     measure_robustness(["--predictions", *map(str, paths), "--settings", settings, "--draws", "100",
                         "--output", str(rows), "--lines", str(tmp_path / "lines.csv")])  # fmt: skip
@@ -178,6 +178,44 @@ def test_mce_and_relative_mce_agree_with_their_definition(tmp_path: Path) -> Non
     assert low is not None
     assert high is not None
     assert low < found["relative_mce"].value < high
+
+
+@pytest.mark.parametrize("obstacles", [{}, {"c": "made here"}])
+def test_all_corruptions_of_other_files_have_no_mce(
+    obstacles: dict[str, str], tmp_path: Path
+) -> None:
+    paths, _, by_kind = imagenet_c(tmp_path, np.random.default_rng(3))
+    settings = json.dumps({"in_distribution": "val", "clean": {}, "published": {},
+                           "controls": [], "mce_obstacles": obstacles})  # fmt: skip
+    rows = tmp_path / "robustness.csv"
+    measure_robustness(["--predictions", *map(str, paths), "--settings", settings, "--draws", "100",
+                        "--output", str(rows), "--lines", str(tmp_path / "lines.csv")])  # fmt: skip
+    found = {row.metric: row.value for row in read_scores(rows) if row.seed == 0}
+    assert set(found) == {"mean_error", "added_error"}
+    assert found["mean_error"] == pytest.approx(np.mean(list(by_kind.values())), abs=2e-6)
+
+
+def test_the_table_says_what_mce_is_normalised_by_or_why_there_is_none(
+    measured: Any, scores_csv: Path, settings_json: str, tmp_path: Path
+) -> None:
+    def table(obstacles: dict[str, str]) -> tuple[list[dict[str, str]], str]:
+        settings = json.dumps({**json.loads(measured.settings), "mce_obstacles": obstacles})
+        make_robustness_tables(
+            ["--scores", str(scores_csv), "--robustness", str(measured.scores), "--lines",
+             str(measured.lines), "--config-json", settings_json, "--settings", settings,
+             "--output-dir", str(tmp_path)]
+        )  # fmt: skip
+        rows = list(csv.DictReader((tmp_path / "corruptions.csv").open()))
+        return rows, (tmp_path / "corruptions.md").read_text()
+
+    rows, text = table({"toy-c": "its corruptions are made here"})
+    baselines = {row["corruption"]: row["mce_baseline"] for row in rows}
+    assert baselines["all"] == "none: its corruptions are made here"
+    assert baselines["jpeg"] == ""
+    assert "No mCE of toy-c: its corruptions are made here" in text
+    rows, text = table({"toy-c": ""})
+    assert {row["mce_baseline"] for row in rows if row["corruption"] == "all"} == {"AlexNet"}
+    assert "No mCE" not in text
 
 
 def test_equal_answers_clean_and_corrupted_add_nothing_in_any_draw(tmp_path: Path) -> None:
@@ -195,7 +233,7 @@ def test_equal_answers_clean_and_corrupted_add_nothing_in_any_draw(tmp_path: Pat
         )  # fmt: skip
         paths.append(str(path))
     settings = json.dumps({"in_distribution": "val", "clean": {}, "published": {},
-                           "controls": [], "alexnet": False})  # fmt: skip
+                           "controls": [], "mce_obstacles": {}})  # fmt: skip
     rows = tmp_path / "robustness.csv"
     measure_robustness(["--predictions", *paths, "--settings", settings, "--draws", "100",
                         "--output", str(rows), "--lines", str(tmp_path / "lines.csv")])  # fmt: skip

@@ -16,6 +16,7 @@ from capsynth.captions import ON_CUT, ON_REPEATED
 from capsynth.classes import CLASS_ID, ClassInfo
 from capsynth.config_checks import CORRUPTION_NAMES, PLACEHOLDERS, template_problems
 from capsynth.configuration import OVERRIDES, class_table, complete, complete_recipe, unused
+from capsynth.corruption_baselines import mce_obstacle
 from capsynth.corruptions import CORRUPTIONS, IMAGENET_C, LIBRARIES, SEVERITIES
 from capsynth.datasets.layouts import LAYOUTS
 from capsynth.datasets.openmoji.splits import SPLITS
@@ -374,9 +375,11 @@ def test_corruptions_have_the_library_and_size_that_suit_their_images() -> None:
         return [complete(config)["eval_sets"][name][key] for key in keys]
 
     every, five = list(IMAGENET_C), [1, 2, 3, 4, 5]
-    assert filled(default_config(), "openmoji-c")[:2] == ["tiny-imagenet-c", 0]
-    drawn = with_change(default_config(), "eval_sets/openmoji-c/corruptions", "imagenet-c")
-    assert filled(drawn, "openmoji-c") == ["imagecorruptions", 224, every, five]
+    assert filled(default_config(), "openmoji-c")[:2] == ["tiny-imagenet-c", 32]
+    plain = without(default_config(), "eval_sets/openmoji-c/corruption_side")
+    assert filled(plain, "openmoji-c")[:2] == ["tiny-imagenet-c", 0]
+    drawn = with_change(plain, "eval_sets/openmoji-c/corruptions", "imagenet-c")
+    assert filled(drawn, "openmoji-c") == ["imagecorruptions", 0, every, five]
     made = {"source": "folder", "path": "val", "corruptions": "imagenet-c"}
     config = with_change(folder_config(), "eval_sets/made", made)
     assert filled(config, "made") == ["imagecorruptions", 224, every, five]
@@ -387,6 +390,41 @@ def test_corruptions_have_the_library_and_size_that_suit_their_images() -> None:
     config = with_change(folder_config(), "eval_sets/stored", stored)
     assert filled(config, "stored") == [None, None, every, [3]]
     assert filled(folder_config(), "photos-val") == [None, None, [], []]
+
+
+def test_the_corrupted_images_of_the_embedded_experiment_are_those_its_classifiers_see() -> None:
+    config = complete(default_config())
+    sizes = {r["eval_image_size"] or r["image_size"] for r in config["recipes"].values()}
+    assert sizes == {config["eval_sets"]["openmoji-c"]["corruption_side"]}
+
+
+def published_c(**values: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    stored = {"source": "folder", "path": "c", "layout": "corruption-folders"}
+    config = with_change(folder_config(), "eval_sets/c", {**stored, **values})
+    filled = complete(with_change(config, "dataset/classes", "imagenet-1k"))
+    return filled["dataset"], filled["eval_sets"]["c"]
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({}, ""),
+        ({"images_per_class": 5, "classes": "imagenet-1k"}, ""),
+        ({"severities": [5, 4, 3, 2]}, "15 corruptions at 5 severities"),
+        ({"corruptions": ["fog"]}, "15 corruptions at 5 severities"),
+        ({"classes": "imagenet-r"}, "1,000 classes"),
+        ({"layout": "class-folders", "corruptions": "imagenet-c"}, "made here"),
+    ],
+)
+def test_only_the_published_imagenet_c_has_an_mce(values: dict[str, Any], reason: str) -> None:
+    obstacle = mce_obstacle(*published_c(**values))
+    assert reason in obstacle
+    assert bool(obstacle) == bool(reason)
+
+
+def test_a_data_set_of_other_classes_has_no_mce() -> None:
+    _, eval_set = published_c()
+    assert "1,000 classes" in mce_obstacle(complete(folder_config())["dataset"], eval_set)
 
 
 def test_variants_of_a_training_set_become_a_mapping_of_shares() -> None:

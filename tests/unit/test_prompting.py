@@ -22,10 +22,8 @@ from capsynth.prompting import (
     check_class_words,
     class_fields,
     fill,
-    has_class_word,
     noise_seed,
     placeholders,
-    subject_of,
     templates_of,
     times_drawn,
     without_caption,
@@ -33,6 +31,7 @@ from capsynth.prompting import (
 )
 from capsynth.seeding import derive_seed
 from capsynth.shards import Sample, ShardRecord, write_shard
+from capsynth.wording import has_class_word, subject_of
 
 BAT = ClassInfo("n1", "bat", "a mouse that flies", "placental mammal")
 TEXTS = ["a black bat at night", "", "a {bat} in braces"]

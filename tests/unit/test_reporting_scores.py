@@ -5,9 +5,10 @@ import pytest
 
 from capsynth.errors import CapsynthError
 from capsynth.predictions import read_predictions, write_predictions
+from capsynth.reporting.estimation import collect_scores
 from capsynth.reporting.scores import (
+    OF_SEEDS,
     Score,
-    collect_scores,
     index_scores,
     read_scores,
     sources_of,
@@ -114,7 +115,9 @@ def test_a_comparison_is_the_difference_of_two_summaries(tmp_path: Path) -> None
     assert find(rows, "a - b", None, "p_value").value < 0.05
 
 
-def test_a_training_set_compared_with_its_copy_differs_by_nothing(tmp_path: Path) -> None:
+def test_a_training_set_compared_with_its_copy_differs_by_nothing_that_could_be_seen(
+    tmp_path: Path,
+) -> None:
     paths = two_training_sets(tmp_path)
     for seed, path in enumerate(paths[:3]):
         run = read_predictions(path)
@@ -127,8 +130,9 @@ def test_a_training_set_compared_with_its_copy_differs_by_nothing(tmp_path: Path
         paths.append(copy)
     rows = collect_scores(paths, [["a", "copy"]], 100)
     top1 = find(rows, "a - copy", None, "top1")
-    # Without pairing of images and seeds the interval would have a width.
-    assert (top1.value, top1.ci_low, top1.ci_high) == (0.0, 0.0, 0.0)
+    # 30 images that all agree do not show that no image could differ.
+    assert top1.value == 0.0
+    assert top1.ci_low == -top1.ci_high < 0.0
     assert find(rows, "a - copy", None, "p_value").value == 1.0
 
 
@@ -182,10 +186,14 @@ def test_keys_without_a_corruption_are_their_own_sources() -> None:
     assert sources_of(["x.jpeg-4", "y"]) == (["x.jpeg-4", "y"], None)
 
 
-def test_another_training_set_changes_no_row_of_the_first(tmp_path: Path) -> None:
+def test_another_training_set_changes_no_value_and_no_run_of_the_first(tmp_path: Path) -> None:
     paths = two_training_sets(tmp_path)
-    both = collect_scores(paths, [], 60)
-    assert collect_scores(paths[:3], [], 60) == [row for row in both if row.training_set == "a"]
+    both = [row for row in collect_scores(paths, [], 60) if row.training_set == "a"]
+    alone = collect_scores(paths[:3], [], 60)
+    assert [row.value for row in both] == [row.value for row in alone]
+    assert [row for row in both if row.seed is not None] == [
+        row for row in alone if row.seed is not None
+    ]
 
 
 def test_the_order_of_files_and_of_samples_changes_nothing(tmp_path: Path) -> None:
@@ -224,11 +232,13 @@ def test_an_unknown_training_set_in_a_comparison_is_refused(tmp_path: Path) -> N
 def test_scores_are_written_with_six_decimals_and_read_again(tmp_path: Path) -> None:
     path = tmp_path / "scores.csv"
     row = Score("toy", "a - b", "tiny", None, "toy-val", "top1", 1 / 3, -0.0000001, 0.5, 30)
-    p = Score("toy", "a - b", "tiny", None, "toy-val", "p_value", 1e-12, None, None, 30)
+    p = Score(
+        "toy", "a - b", "tiny", None, "toy-val", "p_value", 1e-12, None, None, 30, 3, OF_SEEDS, 29
+    )
     write_scores(path, [row, p])
     assert path.read_text().splitlines()[1:] == [
-        "toy,a - b,tiny,,toy-val,top1,0.333333,0.0,0.5,30",
-        "toy,a - b,tiny,,toy-val,p_value,1e-06,,,30",
+        "toy,a - b,tiny,,toy-val,top1,0.333333,0.0,0.5,30,1,images,",
+        "toy,a - b,tiny,,toy-val,p_value,1e-06,,,30,3,images+training-seeds,29",
     ]
     assert [r.value for r in read_scores(path)] == [0.333333, 1e-06]
     assert index_scores(read_scores(path)).summaries[

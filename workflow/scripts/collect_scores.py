@@ -8,7 +8,8 @@ from pathlib import Path
 
 from capsynth import cli
 from capsynth.errors import CapsynthError
-from capsynth.reporting.scores import collect_scores, write_scores
+from capsynth.reporting.estimation import collect_scores
+from capsynth.reporting.scores import write_scores
 
 
 def pairs_from_json(text: str, option: str) -> list[list[str]]:
