@@ -103,6 +103,14 @@ demo: $(RUN_STAMP) ## run the default experiment; print its table and the path o
 demo-full: $(RUN_STAMP) ## go on from it with all that it has no time for: about half an hour
 	@$(call run_experiment,--configfile config/full.yaml)
 
+.PHONY: findings
+findings: $(RUN_STAMP) ## the same with seven training seeds, for docs/findings.md
+	@$(call run_experiment,--configfile config/full.yaml config/findings.yaml)
+
+.PHONY: findings-again
+findings-again: $(RUN_STAMP) ## once more with other training and generation seeds, in a clone of its own
+	@$(call run_experiment,--configfile config/full.yaml config/findings-again.yaml)
+
 # Snakemake's options, for these two: make changed OPTIONS="--configfile config/imagenette.yaml ..."
 OPTIONS ?=
 

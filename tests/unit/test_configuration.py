@@ -168,12 +168,57 @@ def test_the_schema_is_a_schema() -> None:
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_every_shipped_config_passes_and_names_nothing_in_vain(path: Path) -> None:
-    # The ablations in config/ are merged into config.yaml, as snakemake --configfile does.
+    # The ablations in config/ are merged into config.yaml, as snakemake --configfile does, and the
+    # findings into config/full.yaml too.
     text = path.read_text(encoding="utf-8")
     own = yaml.safe_load(text)
     stands_alone = {"dataset", "training_sets", "recipes"} <= own.keys()
-    config = own if stands_alone else merged(default_config(), own)
+    if stands_alone:
+        config = own
+    elif path.name.startswith("findings"):
+        config = merged(full_config(), own)
+    else:
+        config = merged(default_config(), own)
     assert unused(complete(config)) == []
+
+
+def full_config(*names: str) -> dict[str, Any]:
+    """Return config/full.yaml, and further files of config/, over the default experiment."""
+    config = default_config()
+    for name in ("full.yaml", *names):
+        config = merged(config, yaml.safe_load((ROOT / "config" / name).read_text("utf-8")))
+    return config
+
+
+def test_the_embedded_experiment_compares_at_equal_steps_and_equal_numbers_of_images() -> None:
+    for config in (complete(default_config()), complete(full_config())):
+        assert [recipe["steps"] is not None for recipe in config["recipes"].values()] == [True]
+        # As many of each class as there are real images, as captions have: docs/prompt-strategies.md.
+        for name in ("class-name", "caption"):
+            variant = config["variants"][name]
+            assert (variant["images_per_class"], variant["images_per_caption"]) in (
+                (None, None),
+                (None, 1.0),
+            )
+
+
+def test_the_full_experiment_has_six_controls_of_real_images_beside_all_of_them() -> None:
+    mixes = complete(full_config())["training_sets"].values()
+    shares = {mix["real"] for mix in mixes if not mix["variants"]}
+    assert len(shares - {1.0}) >= 6
+    assert min(shares) > 0
+
+
+def test_the_findings_are_repeated_with_seven_other_seeds_and_other_noise() -> None:
+    first = complete(full_config("findings.yaml"))
+    again = complete(full_config("findings-again.yaml"))
+    assert len(first["training_seeds"]) == len(again["training_seeds"]) == 7
+    assert not set(first["training_seeds"]) & set(again["training_seeds"])
+    assert first["training_sets"] == again["training_sets"]
+    noise = [{variant["seed"] for variant in c["variants"].values()} for c in (first, again)]
+    assert not noise[0] & noise[1]
+    for name, variant in first["variants"].items():
+        assert variant | {"seed": None} == again["variants"][name] | {"seed": None}
 
 
 def merged(base: dict[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
@@ -413,7 +458,10 @@ def test_every_preset_is_complete_by_itself_and_known_to_the_schema() -> None:
 
 def test_the_default_experiment_writes_out_the_preset_of_its_recipe() -> None:
     recipe = complete(default_config())["recipes"]["cpu-tiny"]
-    assert {**recipe, "base": None} == {**complete_recipe({"base": "cpu-tiny"}), "base": None}
+    preset = complete_recipe({"base": "cpu-tiny"})
+    changed = {key: value for key, value in recipe.items() if preset[key] != value}
+    # Nothing else: a data set of one's own has its number of epochs, and photographs are no drawings.
+    assert changed == {"base": None, "steps": 300, "color_jitter": 0.4}
 
 
 @pytest.mark.parametrize(
@@ -695,8 +743,8 @@ MISTAKES: dict[str, tuple[Change, str, str]] = {
         "2",
     ),
     "twin that is another variant": (
-        setting("privacy", {"twins": {"caption": "caption-only"}}),
-        "privacy.twins.caption: 'caption-only' must differ from it in its seed and in nothing else",
+        setting("privacy", {"twins": {"caption": "class-name"}}),
+        "privacy.twins.caption: 'class-name' must differ from it in its seed and in nothing else",
         "change it",
     ),
     "twin of itself": (
@@ -780,8 +828,8 @@ MISTAKES: dict[str, tuple[Change, str, str]] = {
         "did you mean 'imagenet-r'?",
     ),
     "replicates that differ in more than a seed": (
-        setting("report/generation_replicates", [["caption", "caption-only"]]),
-        "report.generation_replicates[0]: 'caption-only' and 'caption' differ in",
+        setting("report/generation_replicates", [["caption", "class-name"]]),
+        "report.generation_replicates[0]: 'class-name' and 'caption' differ in",
         "name training sets that do not",
     ),
     "unknown evaluation set": (
