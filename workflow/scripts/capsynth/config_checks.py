@@ -17,6 +17,8 @@ from capsynth.schema_messages import did_you_mean, show, unknown_name
 PLACEHOLDERS: Mapping[str, tuple[str, ...]] = {
     "class-name": ("class_name",),
     "caption": ("class_name", "caption"),
+    "class-name-paper": ("class_name",),
+    "caption-paper": ("class_name", "caption"),
     "caption-only": ("caption",),
     "class-name-hypernym": ("class_name", "hypernym"),
     "class-name-definition": ("class_name", "definition"),
