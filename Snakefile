@@ -28,6 +28,7 @@ include: "workflow/rules/common/confusions.smk"
 include: "workflow/rules/common/calibration.smk"
 include: "workflow/rules/common/robustness.smk"
 include: "workflow/rules/common/fidelity.smk"
+include: "workflow/rules/common/labels.smk"
 include: "workflow/rules/common/cost.smk"
 include: "workflow/rules/common/reporting.smk"
 include: "workflow/rules/common/exporting.smk"
@@ -55,6 +56,7 @@ for stage_file in rule_files(
     "calibration",
     "robustness",
     "fidelity",
+    "labels",
     "cost",
     "reporting",
     "exporting",
