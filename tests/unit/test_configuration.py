@@ -614,7 +614,8 @@ MISTAKES: dict[str, tuple[Change, str, str]] = {
     "unknown strategy": (
         setting("variants/caption/strategy", "captoin"),
         "variants.caption.strategy: 'captoin' is not known",
-        "did you mean 'caption'? known: class-name, caption, caption-only, class-name-hypernym",
+        "did you mean 'caption'? known: class-name, caption, class-name-paper, caption-paper, "
+        "caption-only, class-name-hypernym",
     ),
     "unknown source": (
         setting("dataset/source", "imagenet"),

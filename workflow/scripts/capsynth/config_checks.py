@@ -19,6 +19,8 @@ from capsynth.subgroup_checks import check_groups, check_unknown_sets
 PLACEHOLDERS: Mapping[str, tuple[str, ...]] = {
     "class-name": ("class_name",),
     "caption": ("class_name", "caption"),
+    "class-name-paper": ("class_name",),
+    "caption-paper": ("class_name", "caption"),
     "caption-only": ("caption",),
     "class-name-hypernym": ("class_name", "hypernym"),
     "class-name-definition": ("class_name", "definition"),
