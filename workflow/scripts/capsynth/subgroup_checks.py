@@ -1,7 +1,6 @@
 """What the schema cannot check of unknown images and of groups."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from capsynth.config_entries import entries_of, list_of, section_of
@@ -18,13 +17,16 @@ def check_unknown_sets(config: Any) -> Iterator[str]:
     for key in ("in_distribution", "calibration_set"):
         if report.get(key) in unknown:
             yield (
-                f"report.{key}: the images of {report[key]!r} are of no class (unknown: true); name "
-                "a set of images of the classes"
+                f"report.{key}: the images of {report[key]!r} are of no class (unknown: true); "
+                "name a set of images of the classes"
             )
     robustness = section_of(report, "robustness")
     for shifted, clean in section_of(robustness, "clean").items():
         if shifted in unknown or clean in unknown:
-            yield f"report.robustness.clean.{shifted}: there is no accuracy on unknown images; remove it"
+            yield (
+                f"report.robustness.clean.{shifted}: there is no accuracy on unknown images; "
+                "remove it"
+            )
     for shifted in section_of(robustness, "published"):
         if shifted in unknown:
             yield (
@@ -36,8 +38,8 @@ def check_unknown_sets(config: Any) -> Iterator[str]:
         is_drawn = entry.get("source") == "openmoji"
         if is_drawn and (entry.get("split") == UNKNOWN) != (name in unknown):
             yield (
-                f"{where}.unknown: the split unknown, and no other, shows things of no class; write "
-                "split: unknown and unknown: true, or neither"
+                f"{where}.unknown: the split unknown, and no other, shows things of no class; "
+                "write split: unknown and unknown: true, or neither"
             )
         if name not in unknown:
             continue
@@ -74,5 +76,3 @@ def check_groups(config: Any) -> Iterator[str]:
                 yield f"{where}: {by!r} is not known{hint} write {' or '.join(EMBEDDED)}"
             elif entry.get("split") == "sketch":
                 yield f"{where}: sketches have no {BACKGROUND}; remove it"
-        elif not Path(by).is_file():
-            yield f"{where}: {by} is no file; write CSV with the columns key,group there"

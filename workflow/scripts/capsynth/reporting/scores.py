@@ -308,8 +308,8 @@ def _score_eval_set(
     seeds = seeds_of(runs)
     for (training_set, recipe), its_seeds in seeds.items():
         summary = over_seeds(replicated, training_set, recipe, its_seeds)
-        found = _estimate(summary, measures, df)
-        rows += _rows(samples, training_set, recipe, None, measures, found)
+        means = _estimate(summary, measures, df)
+        rows += _rows(samples, training_set, recipe, None, measures, means)
     for (first, second), is_tested in pairs.items():
         for recipe in sorted({recipe for _, recipe in seeds}):
             both = sorted(
