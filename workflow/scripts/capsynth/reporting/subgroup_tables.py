@@ -106,7 +106,8 @@ def precision_table(index: ScoreIndex, settings: ReportSettings) -> Table:
     note = (
         "Precision in percent: the share of the answers with a class that are right, "
         f"{_INTERVALS}; 0 for a class that is never answered. It depends on how many images each "
-        "of the classes has. Accuracy by class, the recall, is in the table per-class. Bold: the highest of a row."
+        "of the classes has. Accuracy by class, the recall, is in the table per-class. Bold: the "
+        "highest of a row."
     )
     return Table("precision", "Precision by class", note, columns, tuple(rows))
 
