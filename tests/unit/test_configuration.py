@@ -18,7 +18,7 @@ from capsynth.config_checks import CORRUPTION_NAMES, PLACEHOLDERS, template_prob
 from capsynth.configuration import OVERRIDES, class_table, complete, complete_recipe, unused
 from capsynth.corruptions import CORRUPTIONS, IMAGENET_C, LIBRARIES, SEVERITIES
 from capsynth.datasets.layouts import LAYOUTS
-from capsynth.datasets.openmoji.splits import SPLITS
+from capsynth.datasets.openmoji.splits import ALL_SPLITS
 from capsynth.datasets.openmoji.world import CLASSES
 from capsynth.datasets.sources import SOURCES
 from capsynth.errors import CapsynthError
@@ -244,7 +244,7 @@ def test_the_schema_knows_the_names_that_the_library_knows() -> None:
     assert eval_set["source"]["enum"] == ["openmoji", "folder", *SOURCES]
     assert definitions["dataset"]["properties"]["source"]["enum"] == eval_set["source"]["enum"]
     drawn = definitions["eval_set"]["allOf"][0]["then"]["properties"]
-    assert {*drawn["split"]["enum"], "train"} - {None} == set(SPLITS)
+    assert {*drawn["split"]["enum"], "train"} - {None} == set(ALL_SPLITS)
     published = definitions["report"]["properties"]["robustness"]["properties"]["published"]
     lines = {outside for _, outside in PUBLISHED_LINES}
     assert set(published["additionalProperties"]["enum"]) == lines
