@@ -19,7 +19,7 @@ from capsynth.configuration import OVERRIDES, class_table, complete, complete_re
 from capsynth.corruption_baselines import mce_obstacle
 from capsynth.corruptions import CORRUPTIONS, IMAGENET_C, LIBRARIES, SEVERITIES
 from capsynth.datasets.layouts import LAYOUTS
-from capsynth.datasets.openmoji.splits import SPLITS
+from capsynth.datasets.openmoji.splits import ALL_SPLITS
 from capsynth.datasets.openmoji.world import CLASSES
 from capsynth.datasets.sources import SOURCES
 from capsynth.errors import CapsynthError
@@ -290,7 +290,7 @@ def test_the_schema_knows_the_names_that_the_library_knows() -> None:
     assert eval_set["source"]["enum"] == ["openmoji", "folder", *SOURCES]
     assert definitions["dataset"]["properties"]["source"]["enum"] == eval_set["source"]["enum"]
     drawn = definitions["eval_set"]["allOf"][0]["then"]["properties"]
-    assert {*drawn["split"]["enum"], "train"} - {None} == set(SPLITS)
+    assert {*drawn["split"]["enum"], "train"} - {None} == set(ALL_SPLITS)
     published = definitions["report"]["properties"]["robustness"]["properties"]["published"]
     lines = {outside for _, outside in PUBLISHED_LINES}
     assert set(published["additionalProperties"]["enum"]) == lines
@@ -596,6 +596,34 @@ def removing(path: str) -> Change:
 
 # Each: what is done to config.yaml, and the key and the remedy that a message must name.
 MISTAKES: dict[str, tuple[Change, str, str]] = {
+    "unknown set of another split": (
+        setting("eval_sets/openmoji-v2/unknown", True),
+        "eval_sets.openmoji-v2.unknown: the split unknown, and no other",
+        "write split: unknown and unknown: true",
+    ),
+    "split unknown that is not said to be": (
+        setting("eval_sets/openmoji-v2/split", "unknown"),
+        "eval_sets.openmoji-v2.unknown: the split unknown, and no other",
+        "write split: unknown and unknown: true",
+    ),
+    "unknown things that are classes": (
+        setting(
+            "eval_sets/more",
+            {"source": "openmoji", "split": "unknown", "unknown": True, "classes": ["car"]},
+        ),
+        "eval_sets.more.classes[0]: 'car' is not drawn",
+        "known: clock, instrument",
+    ),
+    "mistyped attribute of groups": (
+        setting("eval_sets/openmoji-val/groups", "backgroud"),
+        "eval_sets.openmoji-val.groups: 'backgroud' is not known; did you mean 'background'",
+        "write context or background",
+    ),
+    "sketches by background": (
+        setting("eval_sets/openmoji-sketch/groups", "context"),
+        "eval_sets.openmoji-sketch.groups: sketches have no background",
+        "remove it",
+    ),
     "unknown top-level key": (
         setting("varients", {}),
         "varients is not a key",
@@ -1146,6 +1174,51 @@ def test_a_mistake_is_refused_with_its_key_and_its_remedy(mistake: str) -> None:
     ("change", "key", "remedy"),
     [
         (removing("dataset/path"), "dataset.path is missing", "one folder of images a class"),
+        (
+            setting("report/in_distribution", "photos-unknown"),
+            "report.in_distribution: the images of 'photos-unknown' are of no class",
+            "name a set of images of the classes",
+        ),
+        (
+            setting("report/calibration_set", "photos-unknown"),
+            "report.calibration_set: the images of 'photos-unknown' are of no class",
+            "name a set of images of the classes",
+        ),
+        (
+            setting("report/robustness/published/photos-unknown", "imagenet-r"),
+            "report.robustness.published.photos-unknown: there is no accuracy",
+            "remove it",
+        ),
+        (
+            setting("eval_sets/photos-unknown/classes", ["Tench_2"]),
+            "eval_sets.photos-unknown.classes: all folders",
+            "remove it",
+        ),
+        (
+            setting("eval_sets/photos-unknown/corruptions", ["snow"]),
+            "eval_sets.photos-unknown.corruptions: unknown images",
+            "remove it",
+        ),
+        (
+            setting("eval_sets/photos-tars/unknown", True),
+            "eval_sets.photos-tars.source: unknown images are read from folders",
+            "write source: folder",
+        ),
+        (
+            setting("eval_sets/photos-c/groups", "groups.csv"),
+            "eval_sets.photos-c.groups: corrupted images are not grouped",
+            "group the set of the clean ones",
+        ),
+        (
+            setting("eval_sets/photos-tars/groups", "groups.csv"),
+            "eval_sets.photos-tars.groups: 'photos-tars' is report.calibration_set",
+            "remove it",
+        ),
+        (
+            setting("report/min_group_images", 0),
+            "report.min_group_images: 0 is too small",
+            "at least 1",
+        ),
         (setting("dataset/seed", 3), "dataset.seed: does not apply", "remove it"),
         (setting("dataset/context_bias", 0.3), "dataset.context_bias: does not apply", "remove it"),
         (
