@@ -8,9 +8,10 @@ from typing import Any
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from capsynth.errors import CapsynthError
-from capsynth.reporting.fidelity_rows import VARIANT, FidelityRow
+from capsynth.reporting.fidelity_rows import REAL, VARIANT, FidelityRow
 from capsynth.reporting.scores import Score, index_scores
 from capsynth.reporting.style import (
+    INK,
     MARKERS,
     PALETTE,
     WIDTH_INCHES,
@@ -57,7 +58,7 @@ def plot_guidance(
     """Draw accuracy, precision and recall against the guidance scale, one line a family.
 
     Bars are 95 % intervals of accuracy, over images and training seeds, and standard errors of the
-    other two.
+    other two. A dotted line is what the real images that variants are made from get.
 
     Args:
         scores: Rows of scores.csv.
@@ -96,6 +97,11 @@ def plot_guidance(
                 _draw(accuracy, points, {**style, "ls": dashes, "label": name + suffix})
             for axes, metric in zip(others, METRICS, strict=True):
                 _draw(axes, [_fidelity(point, metric, fidelity) for point in line], style)
+        for row in rows:
+            if (row.extractor, row.kind, row.class_id) == (settings.extractor, REAL, ""):
+                for axes, metric in zip(others, METRICS, strict=True):
+                    if row.metric == metric and row.value is not None:
+                        axes.axhline(row.value, color=INK, lw=0.6, ls=":")
         accuracy.set_ylabel(f"top-1 on {settings.eval_set} (%)")
         accuracy.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}"))
         for axes, metric in zip(others, METRICS, strict=True):
