@@ -287,7 +287,7 @@ def test_the_kernel_distance_is_unbiased_where_the_frechet_distance_is_not() -> 
     kernel = np.array([kernel_distance(*pair) for pair in pairs])
     assert abs(kernel.mean()) < 3 * kernel.std() / len(pairs) ** 0.5
     frechet = np.array([frechet_distance(*pair) for pair in pairs])
-    # Means alone add 4 dimensions × 2 / 30.
+    # Means alone add 2 / 30 a dimension.
     assert frechet.min() > 0
     assert frechet.mean() > 4 * 2 / 30
     assert (kernel < 0).any()

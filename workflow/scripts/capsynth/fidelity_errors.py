@@ -69,8 +69,8 @@ def standard_errors(
         halves = [[_score(score, parts, first, second) for parts in pair] for pair in HALVES]
         at_half.append(np.mean([np.square(a - b) / 2 for a, b in halves], axis=0))
     half, quarter = np.mean(at_half, axis=0), np.mean(at_quarter, axis=0)
-    # Nothing falls faster than with the square; by chance alone it may look so.
-    return np.sqrt(np.maximum(0.75 * half - quarter / 8, half / 4)).tolist()
+    # By chance it may seem to fall faster than with the square: up to the cube it is believed.
+    return np.sqrt(np.maximum(0.75 * half - quarter / 8, half / 8)).tolist()
 
 
 def _score(score: Score, parts: tuple[int, ...], first: Integers, second: Integers) -> Doubles:

@@ -61,9 +61,9 @@ PANELS = (("recall", "precision"), ("coverage", "density"))
 RULE = (
     "Aim at the floor: past it no number is better. Bold: the lowest distance, and the highest "
     "precision, recall, density and coverage of the variants, where none is past the floor; it is "
-    "no test. The Vendi score is never bold, as wrong and odd images raise it, nor is what describes "
-    "and does not judge: prompt agreement, and the Fréchet distance to the captioned images, which "
-    "shows memorisation where it is well below that to the reference."
+    "no test. The Vendi score is never bold, as wrong and odd images raise it, nor is what does "
+    "not judge: prompt agreement, and the Fréchet distance to the captioned images, which shows "
+    "memorisation where it is well below that to the reference."
 )
 # A note names so many caveats of sets and leaves the others out.
 MOST_CAVEATS = 4
