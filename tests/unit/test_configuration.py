@@ -701,6 +701,11 @@ MISTAKES: dict[str, tuple[Change, str, str]] = {
         "report.calibration_set: 'openmoji-calibrate' is not one of the eval_sets",
         "did you mean 'openmoji-calibration'?",
     ),
+    "unknown reference of fidelity": (
+        setting("report/fidelity", {"reference": "openmoji-vall"}),
+        "report.fidelity.reference: 'openmoji-vall' is not one of the eval_sets",
+        "did you mean 'openmoji-val'?",
+    ),
     "unknown clean set": (
         setting("report/robustness", {"clean": {"openmoji-r": "openmoji-vall"}}),
         "report.robustness.clean.openmoji-r: 'openmoji-vall' is not one of the eval_sets",
