@@ -846,6 +846,11 @@ MISTAKES: dict[str, tuple[Change, str, str]] = {
         "report.robustness.clean: names 'openmoji-held-out'",
         "name another set",
     ),
+    "unknown reference of fidelity": (
+        setting("report/fidelity", {"reference": "openmoji-vall"}),
+        "report.fidelity.reference: 'openmoji-vall' is not one of the eval_sets",
+        "did you mean 'openmoji-val'?",
+    ),
     "unknown clean set": (
         setting("report/robustness", {"clean": {"openmoji-r": "openmoji-vall"}}),
         "report.robustness.clean.openmoji-r: 'openmoji-vall' is not one of the eval_sets",

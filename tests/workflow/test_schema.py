@@ -61,6 +61,7 @@ CHANGES: dict[str, list[Any]] = {
     "report.in_distribution": ["photos-c"],
     "report.comparisons": [[["many", "some"]]],
     "report.fidelity.extractors": [[]],
+    "report.fidelity.reference": ["photos-val"],
     "report.ablation_baseline": ["many"],
     "report.calibration_set": ["photos-hub"],
     "report.robustness.clean.*": ["photos-val"],
