@@ -45,6 +45,19 @@ def test_what_temperatures_are_fitted_to_is_no_evaluation_set_either() -> None:
     ]
 
 
+def test_held_out_images_of_learning_curves_are_nobody_elses() -> None:
+    val = Taken("eval_sets.val", frozenset({"/q/cat"}))
+    held = Taken("eval_sets.held", frozenset({"/q/cat", "/p/cat"}), (0.5, 1.0))
+    lines = overlaps(DATASET, [val], None, held)
+    assert [line.split(" (")[0] for line in lines] == [
+        "eval_sets.held takes images of dataset",
+        "eval_sets.val takes images of eval_sets.held",
+    ]
+    assert "learning curves are of images that classifiers were trained on" in lines[0]
+    apart = Taken("eval_sets.held", frozenset({"/p/cat"}), (0.8, 1.0))
+    assert overlaps(DATASET, [val], None, apart) == []
+
+
 def test_classes_of_one_name_or_of_one_folder_are_told() -> None:
     classes = [ClassInfo("a", "crane"), ClassInfo("b", " Crane"), ClassInfo("c", "owl")]
     lines = list(equal_classes(classes, {"a": "/p/a", "b": "/p/b", "c": "/p/a"}))

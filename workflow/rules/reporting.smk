@@ -31,11 +31,31 @@ rule collect_scores:
         " --output {output.scores:q} 2> {log:q}"
 
 
+rule measure_budgets:
+    """Measure the images, steps and epochs of all trainings."""
+    input:
+        **code("measure_budgets"),
+        histories=HISTORIES,
+        manifests=MIXED_MANIFESTS,
+        arguments=budget_arguments,
+    output:
+        budgets="results/budgets.csv",
+    log:
+        "logs/measure_budgets.log",
+    benchmark:
+        "results/benchmarks/measure_budgets.tsv"
+    conda:
+        "../../envs/report.yaml"
+    shell:
+        f"{RUN}/measure_budgets.py" " @{input.arguments:q} --output {output.budgets:q} 2> {log:q}"
+
+
 rule make_tables:
     """Write the tables of the report, as web pages and for papers."""
     input:
         **code("make_tables"),
         scores="results/scores.csv",
+        budgets="results/budgets.csv",
         manifests=noted_manifests,
         arguments=noted_arguments,
     output:
@@ -68,7 +88,7 @@ rule make_tables:
         settings=report_settings,
     shell:
         f"{RUN}/make_tables.py"
-        " @{input.arguments:q} --scores {input.scores:q}"
+        " @{input.arguments:q} --scores {input.scores:q} --budgets {input.budgets:q}"
         " --config-json {params.settings:q} --output-dir results/report/tables 2> {log:q}"
 
 
@@ -77,6 +97,7 @@ rule make_ablation_table:
     input:
         **code("make_ablation_table"),
         scores="results/scores.csv",
+        budgets="results/budgets.csv",
     output:
         page=report(
             "results/report/tables/ablations.html",
@@ -95,7 +116,7 @@ rule make_ablation_table:
         settings=ablation_settings,
     shell:
         f"{RUN}/make_ablation_table.py"
-        " --scores {input.scores:q}"
+        " --scores {input.scores:q} --budgets {input.budgets:q}"
         " --settings {params.settings:q} --output-dir results/report/tables 2> {log:q}"
 
 
@@ -104,6 +125,7 @@ rule plot_class_gains:
     input:
         **code("plot_class_gains"),
         scores="results/scores.csv",
+        budgets="results/budgets.csv",
     output:
         png=report(
             "results/report/class-gains-{comparison}.png",
@@ -127,7 +149,7 @@ rule plot_class_gains:
         comparison=lambda wildcards: flags(comparison=COMPARISONS[int(wildcards.comparison)]),
     shell:
         f"{RUN}/plot_class_gains.py"
-        " --scores {input.scores:q}"
+        " --scores {input.scores:q} --budgets {input.budgets:q}"
         " --config-json {params.settings:q} {params.comparison}"
         " --output {output.png:q} {output.svg:q} 2> {log:q}"
 

@@ -25,13 +25,19 @@ class Taken:
     share: tuple[float, float] = (0.0, 1.0)
 
 
-def overlaps(dataset: Taken, eval_sets: Sequence[Taken], calibration: Taken | None) -> list[str]:
-    """Return a line on each evaluation set that takes images of the data set or is calibrated on.
+def overlaps(
+    dataset: Taken,
+    eval_sets: Sequence[Taken],
+    calibration: Taken | None,
+    held_out: Taken | None = None,
+) -> list[str]:
+    """Return a line on each evaluation set whose images are used for something else too.
 
     Args:
         dataset: The data set.
         eval_sets: The evaluation sets that are reported.
         calibration: The evaluation set that temperatures are fitted to, if there is one.
+        held_out: The evaluation set of learning curves, if there is one.
     """
     seen = "classifiers are evaluated on what they were trained on"
     lines = [_line(one, dataset, seen) for one in eval_sets if _meet(dataset, one)]
@@ -40,6 +46,12 @@ def overlaps(dataset: Taken, eval_sets: Sequence[Taken], calibration: Taken | No
             lines.append(_line(calibration, dataset, seen))
         fitted = "temperatures are judged on what they were fitted to"
         lines += [_line(one, calibration, fitted) for one in eval_sets if _meet(calibration, one)]
+    if held_out:
+        if _meet(dataset, held_out):
+            trained = "learning curves are of images that classifiers were trained on"
+            lines.append(_line(held_out, dataset, trained))
+        shown = "learning curves show the images that are reported"
+        lines += [_line(one, held_out, shown) for one in eval_sets if _meet(held_out, one)]
     return lines
 
 

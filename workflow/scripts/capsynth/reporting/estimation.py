@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from capsynth import intervals, metrics, proportions, statistics
+from capsynth import intervals, metrics, minima, proportions, statistics
 from capsynth.names import check_name
 from capsynth.reporting.scores import (
     OF_IMAGES,
@@ -188,6 +188,19 @@ def score_eval_set(
     return rows
 
 
+def score_accuracy(answers: Answers) -> list[Score]:
+    """Return the rows over seeds of top1 alone, the same as those of ``score_eval_set``."""
+    samples = answers.samples
+    everything = Measure("top1", metrics.METRICS["top1"], np.arange(len(samples.keys)))
+    scores = EvalSetScores(samples, answers.runs, design_of(samples), [everything], [], {})
+    groups = seeds_of(answers.runs)
+    rows = []
+    for recipe in sorted({recipe for _, recipe in groups}):
+        seeds = {name: found for (name, of), found in groups.items() if of == recipe}
+        rows += _score_recipe(scores, recipe, seeds, {})
+    return rows
+
+
 def _is_share(measure: Measure, example: metrics.SampleScores) -> bool:
     values = measure.metric.values
     return values is not None and values(example).dtype == np.bool_
@@ -272,12 +285,29 @@ def _rows(
     low, high = proportions.score_interval(shares, sizes)
     rows = []
     for column, measure in enumerate(scores.measures):
+        if measure.name == metrics.WORST_CLASS:
+            worst = _worst_class(scores, shares, sizes)
+            rows.append(_row(scores, name, measure, worst.value, worst.low, worst.high, seeds))
+            continue
         if column < len(low):
             bounds: tuple[float | None, float | None] = float(low[column]), float(high[column])
         else:
             bounds = bounds_of(found, column, 0.0, measure.metric.most)
         rows.append(_row(scores, name, measure, float(found.value[column]), *bounds, seeds))
     return rows
+
+
+def _worst_class(
+    scores: EvalSetScores, shares: intervals.Estimate, sizes: npt.NDArray[np.int64]
+) -> minima.Extreme:
+    """Return the least accuracy of a class."""
+    columns = [column for column, measure in enumerate(scores.shares) if measure.is_class]
+    classes = shares.take(columns)
+
+    def bounds(tail: float) -> tuple[Floats, Floats]:
+        return proportions.score_interval(replace(classes, level=1.0 - 2.0 * tail), sizes[columns])
+
+    return minima.worst(classes.value, bounds)
 
 
 def bounds_of(

@@ -116,11 +116,13 @@ class Measure:
         name: As it stands in scores.csv.
         metric: How it is computed; of a part, one with ``values``.
         rows: The samples it is computed of.
+        is_class: Whether it is the accuracy on a class.
     """
 
     name: str
     metric: metrics.Metric
     rows: npt.NDArray[np.int64]
+    is_class: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,7 +252,8 @@ def measures_of(
     for index, class_id in enumerate(samples.class_ids):
         rows = np.flatnonzero(samples.targets == index)
         if len(rows):
-            found.append(Measure(f"top1/{class_id}", metrics.TOP1, rows))
+            found.append(Measure(f"top1/{class_id}", metrics.TOP1, rows, is_class=True))
+            found.append(Measure(f"precision/{class_id}", metrics.precision_of(index), everything))
     if corruptions is not None:
         kinds = np.array([kind for kind, _ in corruptions])
         levels = np.array([f"{kind}-{severity}" for kind, severity in corruptions])
@@ -298,6 +301,8 @@ def replicate(
     """Return the metrics of every run and their replicates under one draw of images for all."""
     n = len(samples.keys)
     is_part = np.array([len(measure.rows) < n for measure in measures])
+    of_sums = {column: measure.metric.of_sums for column, measure in enumerate(measures)}
+    by_sums = {column: function for column, function in of_sums.items() if function is not None}
     parts = [measure for measure in measures if len(measure.rows) < n]
     rows = np.concatenate([np.arange(0), *(part.rows for part in parts)])
     starts = np.cumsum([0, *(len(part.rows) for part in parts[:-1])])
@@ -308,7 +313,12 @@ def replicate(
         for run, scores in runs.items():
             found = np.empty((len(weights), len(measures)))
             for column in np.flatnonzero(~is_part).tolist():
-                found[:, column] = measures[column].metric.function(scores, weights)
+                if column not in by_sums:
+                    found[:, column] = measures[column].metric.function(scores, weights)
+            if by_sums:
+                sums = metrics.class_sums(scores, weights)
+                for column, function in by_sums.items():
+                    found[:, column] = function(sums)
             if parts:
                 found[:, is_part] = metrics.means_of_parts(values[run], of_parts, starts)
             blocks[run].append(found)
