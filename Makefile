@@ -142,6 +142,13 @@ sweep-context-bias: $(RUN_STAMP) ## run nine training sets at three context bias
 # Its own options: make bench BENCH_ARGS="--only generation training --rounds 9"
 BENCH_ARGS ?=
 
+# Its number of experiments: make simulate REPETITIONS=200
+REPETITIONS ?= 2000
+.PHONY: simulate
+simulate: $(DEV_STAMP) ## measure how often intervals and tests are right (docs/statistics.md; half an hour)
+	@$(WITH_TOOLS) PYTHONPATH=workflow/scripts:tests/support \
+		python tests/support/simulated_experiments.py $(REPETITIONS)
+
 .PHONY: bench
 bench: $(RUN_STAMP) ## measure capsynth against other ways to do the same work (about an hour)
 	@$(WITH_TOOLS) export HF_HUB_OFFLINE=1; python -m benchmarks $(BENCH_ARGS)

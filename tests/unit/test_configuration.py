@@ -19,7 +19,7 @@ from capsynth.configuration import OVERRIDES, class_table, complete, complete_re
 from capsynth.corruption_baselines import mce_obstacle
 from capsynth.corruptions import CORRUPTIONS, IMAGENET_C, LIBRARIES, SEVERITIES
 from capsynth.datasets.layouts import LAYOUTS
-from capsynth.datasets.openmoji.splits import SPLITS
+from capsynth.datasets.openmoji.splits import ALL_SPLITS
 from capsynth.datasets.openmoji.world import CLASSES
 from capsynth.datasets.sources import SOURCES
 from capsynth.errors import CapsynthError
@@ -290,7 +290,7 @@ def test_the_schema_knows_the_names_that_the_library_knows() -> None:
     assert eval_set["source"]["enum"] == ["openmoji", "folder", *SOURCES]
     assert definitions["dataset"]["properties"]["source"]["enum"] == eval_set["source"]["enum"]
     drawn = definitions["eval_set"]["allOf"][0]["then"]["properties"]
-    assert {*drawn["split"]["enum"], "train"} - {None} == set(SPLITS)
+    assert {*drawn["split"]["enum"], "train"} - {None} == set(ALL_SPLITS)
     published = definitions["report"]["properties"]["robustness"]["properties"]["published"]
     lines = {outside for _, outside in PUBLISHED_LINES}
     assert set(published["additionalProperties"]["enum"]) == lines
@@ -596,6 +596,34 @@ def removing(path: str) -> Change:
 
 # Each: what is done to config.yaml, and the key and the remedy that a message must name.
 MISTAKES: dict[str, tuple[Change, str, str]] = {
+    "unknown set of another split": (
+        setting("eval_sets/openmoji-v2/unknown", True),
+        "eval_sets.openmoji-v2.unknown: the split unknown, and no other",
+        "write split: unknown and unknown: true",
+    ),
+    "split unknown that is not said to be": (
+        setting("eval_sets/openmoji-v2/split", "unknown"),
+        "eval_sets.openmoji-v2.unknown: the split unknown, and no other",
+        "write split: unknown and unknown: true",
+    ),
+    "unknown things that are classes": (
+        setting(
+            "eval_sets/more",
+            {"source": "openmoji", "split": "unknown", "unknown": True, "classes": ["car"]},
+        ),
+        "eval_sets.more.classes[0]: 'car' is not drawn",
+        "known: clock, instrument",
+    ),
+    "mistyped attribute of groups": (
+        setting("eval_sets/openmoji-val/groups", "backgroud"),
+        "eval_sets.openmoji-val.groups: 'backgroud' is not known; did you mean 'background'",
+        "write context or background",
+    ),
+    "sketches by background": (
+        setting("eval_sets/openmoji-sketch/groups", "context"),
+        "eval_sets.openmoji-sketch.groups: sketches have no background",
+        "remove it",
+    ),
     "unknown top-level key": (
         setting("varients", {}),
         "varients is not a key",
@@ -614,7 +642,8 @@ MISTAKES: dict[str, tuple[Change, str, str]] = {
     "unknown strategy": (
         setting("variants/caption/strategy", "captoin"),
         "variants.caption.strategy: 'captoin' is not known",
-        "did you mean 'caption'? known: class-name, caption, caption-only, class-name-hypernym",
+        "did you mean 'caption'? known: class-name, caption, class-name-paper, caption-paper, "
+        "caption-only, class-name-hypernym",
     ),
     "unknown source": (
         setting("dataset/source", "imagenet"),
@@ -786,6 +815,41 @@ MISTAKES: dict[str, tuple[Change, str, str]] = {
         setting("report/calibration_set", "openmoji-calibrate"),
         "report.calibration_set: 'openmoji-calibrate' is not one of the eval_sets",
         "did you mean 'openmoji-calibration'?",
+    ),
+    "learning curves in distribution": (
+        setting("learning_curves/eval_set", "openmoji-val"),
+        "learning_curves.eval_set: 'openmoji-val' is report.in_distribution",
+        "name a set that is used for nothing else",
+    ),
+    "learning curves on the calibration set": (
+        setting("learning_curves/eval_set", "openmoji-calibration"),
+        "learning_curves.eval_set: 'openmoji-calibration' is report.calibration_set",
+        "name a set that is used for nothing else",
+    ),
+    "learning curves of corruptions": (
+        setting("learning_curves/eval_set", "openmoji-c"),
+        "learning_curves.eval_set: 'openmoji-c' has corruptions",
+        "name a set of plain images",
+    ),
+    "unknown set of learning curves": (
+        setting("learning_curves/eval_set", "openmoji-heldout"),
+        "learning_curves.eval_set: 'openmoji-heldout' is not one of the eval_sets",
+        "did you mean 'openmoji-held-out'?",
+    ),
+    "points that leave out three quarters": (
+        setting("learning_curves/points", 10),
+        "learning_curves.points: 10",
+        "multiple of 4",
+    ),
+    "held-out images as clean ones": (
+        setting("report/robustness", {"clean": {"openmoji-r": "openmoji-held-out"}}),
+        "report.robustness.clean: names 'openmoji-held-out'",
+        "name another set",
+    ),
+    "unknown reference of fidelity": (
+        setting("report/fidelity", {"reference": "openmoji-vall"}),
+        "report.fidelity.reference: 'openmoji-vall' is not one of the eval_sets",
+        "did you mean 'openmoji-val'?",
     ),
     "unknown clean set": (
         setting("report/robustness", {"clean": {"openmoji-r": "openmoji-vall"}}),
@@ -1115,6 +1179,51 @@ def test_a_mistake_is_refused_with_its_key_and_its_remedy(mistake: str) -> None:
     ("change", "key", "remedy"),
     [
         (removing("dataset/path"), "dataset.path is missing", "one folder of images a class"),
+        (
+            setting("report/in_distribution", "photos-unknown"),
+            "report.in_distribution: the images of 'photos-unknown' are of no class",
+            "name a set of images of the classes",
+        ),
+        (
+            setting("report/calibration_set", "photos-unknown"),
+            "report.calibration_set: the images of 'photos-unknown' are of no class",
+            "name a set of images of the classes",
+        ),
+        (
+            setting("report/robustness/published/photos-unknown", "imagenet-r"),
+            "report.robustness.published.photos-unknown: there is no accuracy",
+            "remove it",
+        ),
+        (
+            setting("eval_sets/photos-unknown/classes", ["Tench_2"]),
+            "eval_sets.photos-unknown.classes: all folders",
+            "remove it",
+        ),
+        (
+            setting("eval_sets/photos-unknown/corruptions", ["snow"]),
+            "eval_sets.photos-unknown.corruptions: unknown images",
+            "remove it",
+        ),
+        (
+            setting("eval_sets/photos-tars/unknown", True),
+            "eval_sets.photos-tars.source: unknown images are read from folders",
+            "write source: folder",
+        ),
+        (
+            setting("eval_sets/photos-c/groups", "groups.csv"),
+            "eval_sets.photos-c.groups: corrupted images are not grouped",
+            "group the set of the clean ones",
+        ),
+        (
+            setting("eval_sets/photos-tars/groups", "groups.csv"),
+            "eval_sets.photos-tars.groups: 'photos-tars' is report.calibration_set",
+            "remove it",
+        ),
+        (
+            setting("report/min_group_images", 0),
+            "report.min_group_images: 0 is too small",
+            "at least 1",
+        ),
         (setting("dataset/seed", 3), "dataset.seed: does not apply", "remove it"),
         (setting("dataset/context_bias", 0.3), "dataset.context_bias: does not apply", "remove it"),
         (
