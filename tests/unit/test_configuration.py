@@ -459,9 +459,9 @@ def test_every_preset_is_complete_by_itself_and_known_to_the_schema() -> None:
 def test_the_default_experiment_writes_out_the_preset_of_its_recipe() -> None:
     recipe = complete(default_config())["recipes"]["cpu-tiny"]
     preset = complete_recipe({"base": "cpu-tiny"})
-    changed = {key: value for key, value in recipe.items() if preset[key] != value}
-    # Nothing else: data of one's own have their number of epochs, and photographs are no drawings.
-    assert changed == {"base": None, "steps": 300, "color_jitter": 0.4}
+    changed = {key: value for key, value in recipe.items() if preset.get(key) != value}
+    # Nothing else: other data sets have their own number of epochs, and photographs no outlines.
+    assert changed == {"steps": 300, "color_jitter": 0.4}
 
 
 @pytest.mark.parametrize(
