@@ -29,6 +29,7 @@ include: "workflow/rules/common/calibration.smk"
 include: "workflow/rules/common/convergence.smk"
 include: "workflow/rules/common/robustness.smk"
 include: "workflow/rules/common/fidelity.smk"
+include: "workflow/rules/common/labels.smk"
 include: "workflow/rules/common/cost.smk"
 include: "workflow/rules/common/subgroups.smk"
 include: "workflow/rules/common/reporting.smk"
@@ -58,6 +59,7 @@ for stage_file in rule_files(
     "convergence",
     "robustness",
     "fidelity",
+    "labels",
     "cost",
     "subgroups",
     "reporting",
