@@ -236,7 +236,7 @@ def _check_same(
         )
 
 
-def _estimated(
+def estimated_runs(
     runs: Iterable[RunName], spread: Callable[[Sequence[RunName]], intervals.Spread]
 ) -> Iterator[Found]:
     """Yield every mean over seeds and every run.
@@ -291,7 +291,7 @@ def _curves(
 
     chance = float(max(np.bincount(first.classes)) / n)
     points, rows = [], []
-    for found in _estimated(curves, accuracies):
+    for found in estimated_runs(curves, accuracies):
         history = curves[found.runs[0]][0]
         low, high = proportions.score_interval(found.estimate, np.full(len(history.steps), n))
         points += [
@@ -314,7 +314,7 @@ def _curves(
         end = (float(low[-1]), float(high[-1]))
         value = float(found.estimate.value[-1])
         rows.append(_score(names, found, names.curve_set, HELD_OUT, value, end, layout))
-    for found in _estimated(curves, gains):
+    for found in estimated_runs(curves, gains):
         bounds = bounds_of(found.estimate, 0, -1.0, 1.0)
         value = float(found.estimate.value[0])
         rows.append(_score(names, found, names.curve_set, GAIN, value, bounds, layout))
@@ -348,9 +348,9 @@ def _gaps(runs: Mapping[RunName, RunHistory], answers: Answers | None, names: Na
         return proportions.spread_of_shares(layout, correct.astype(np.float64))
 
     rows = []
-    for found in _estimated(own, train):
+    for found in estimated_runs(own, train):
         layout = own[found.runs[0]][1].layout
-        value, bounds = _share(found.estimate, layout.n)
+        value, bounds = share_of(found.estimate, layout.n)
         rows.append(_score(names, found, OWN_IMAGES, TRAIN, value, bounds, layout))
     if answers is None:
         return rows
@@ -372,10 +372,10 @@ def _gaps(runs: Mapping[RunName, RunHistory], answers: Answers | None, names: Na
         of_runs = [train([run]).value - test([run]).value for run in of]
         return _of_independent(train(of), test(of), np.stack(of_runs))
 
-    for found in _estimated(own, test):
-        value, bounds = _share(found.estimate, n)
+    for found in estimated_runs(own, test):
+        value, bounds = share_of(found.estimate, n)
         rows.append(_score(names, found, samples.eval_set, TEST, value, bounds, test_layout))
-    for found in _estimated(own, gap):
+    for found in estimated_runs(own, gap):
         limits = bounds_of(found.estimate, 0, -1.0, 1.0)
         value = float(found.estimate.value[0])
         rows.append(_score(names, found, samples.eval_set, GAP, value, limits, test_layout))
@@ -406,7 +406,7 @@ def _of_independent(
     )
 
 
-def _share(found: intervals.Estimate, n: int) -> tuple[float, tuple[float, float]]:
+def share_of(found: intervals.Estimate, n: int) -> tuple[float, tuple[float, float]]:
     """Return a share and the bounds of its interval."""
     low, high = proportions.score_interval(found, np.array([n]))
     return float(found.value[0]), (float(low[0]), float(high[0]))
