@@ -103,6 +103,14 @@ demo: $(RUN_STAMP) ## run the default experiment; print its table and the path o
 demo-full: $(RUN_STAMP) ## go on from it with all that it has no time for: about half an hour
 	@$(call run_experiment,--configfile config/full.yaml)
 
+.PHONY: findings
+findings: $(RUN_STAMP) ## the same with seven training seeds, for docs/findings.md
+	@$(call run_experiment,--configfile config/full.yaml config/findings.yaml)
+
+.PHONY: findings-again
+findings-again: $(RUN_STAMP) ## once more with other training and generation seeds, in a clone of its own
+	@$(call run_experiment,--configfile config/full.yaml config/findings-again.yaml)
+
 # Snakemake's options, for these two: make changed OPTIONS="--configfile config/imagenette.yaml ..."
 OPTIONS ?=
 
@@ -133,6 +141,13 @@ sweep-context-bias: $(RUN_STAMP) ## run nine training sets at three context bias
 
 # Its own options: make bench BENCH_ARGS="--only generation training --rounds 9"
 BENCH_ARGS ?=
+
+# Its number of experiments: make simulate REPETITIONS=200
+REPETITIONS ?= 2000
+.PHONY: simulate
+simulate: $(DEV_STAMP) ## measure how often intervals and tests are right (docs/statistics.md; half an hour)
+	@$(WITH_TOOLS) PYTHONPATH=workflow/scripts:tests/support \
+		python tests/support/simulated_experiments.py $(REPETITIONS)
 
 .PHONY: bench
 bench: $(RUN_STAMP) ## measure capsynth against other ways to do the same work (about an hour)

@@ -30,6 +30,7 @@ include: "workflow/rules/common/convergence.smk"
 include: "workflow/rules/common/probing.smk"
 include: "workflow/rules/common/robustness.smk"
 include: "workflow/rules/common/fidelity.smk"
+include: "workflow/rules/common/labels.smk"
 include: "workflow/rules/common/cost.smk"
 include: "workflow/rules/common/subgroups.smk"
 include: "workflow/rules/common/reporting.smk"
@@ -60,6 +61,7 @@ for stage_file in rule_files(
     "probing",
     "robustness",
     "fidelity",
+    "labels",
     "cost",
     "subgroups",
     "reporting",

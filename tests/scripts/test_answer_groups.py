@@ -45,9 +45,13 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     torch.manual_seed(1)
     model = build_classifier("test_resnet", 6, 32)
-    with torch.no_grad():  # untrained, it answers alike; its last layer makes it choose
-        for parameter in list(model.parameters())[-2:]:
-            parameter.copy_(torch.randn_like(parameter))
+    # Untrained, it answers alike: its last layer is made to choose, and no class is favoured.
+    weight, bias = list(model.parameters())[-2:]
+    shades = torch.rand(200, 3, 1, 1).mul(2).sub(1).expand(200, 3, 32, 32)
+    with torch.no_grad():
+        weight.normal_()
+        bias.zero_()
+        bias.copy_(-model.eval()(shades).mean(dim=0))
     view = Preprocessing(32, "center", 1.0, "bilinear", HALF, HALF)
     card = ClassifierCard("test_resnet", 32, view, CLASSES, "f")
     save_classifier(root / "model.safetensors", model, card)

@@ -19,7 +19,7 @@ from capsynth.configuration import OVERRIDES, class_table, complete, complete_re
 from capsynth.corruption_baselines import mce_obstacle
 from capsynth.corruptions import CORRUPTIONS, IMAGENET_C, LIBRARIES, SEVERITIES
 from capsynth.datasets.layouts import LAYOUTS
-from capsynth.datasets.openmoji.splits import SPLITS
+from capsynth.datasets.openmoji.splits import ALL_SPLITS
 from capsynth.datasets.openmoji.world import CLASSES
 from capsynth.datasets.sources import SOURCES
 from capsynth.errors import CapsynthError
@@ -168,12 +168,57 @@ def test_the_schema_is_a_schema() -> None:
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_every_shipped_config_passes_and_names_nothing_in_vain(path: Path) -> None:
-    # The ablations in config/ are merged into config.yaml, as snakemake --configfile does.
+    # The ablations in config/ are merged into config.yaml, as snakemake --configfile does, and the
+    # findings into config/full.yaml too.
     text = path.read_text(encoding="utf-8")
     own = yaml.safe_load(text)
     stands_alone = {"dataset", "training_sets", "recipes"} <= own.keys()
-    config = own if stands_alone else merged(default_config(), own)
+    if stands_alone:
+        config = own
+    elif path.name.startswith("findings"):
+        config = merged(full_config(), own)
+    else:
+        config = merged(default_config(), own)
     assert unused(complete(config)) == []
+
+
+def full_config(*names: str) -> dict[str, Any]:
+    """Return config/full.yaml, and further files of config/, over the default experiment."""
+    config = default_config()
+    for name in ("full.yaml", *names):
+        config = merged(config, yaml.safe_load((ROOT / "config" / name).read_text("utf-8")))
+    return config
+
+
+def test_the_embedded_experiment_compares_at_equal_steps_and_equal_numbers_of_images() -> None:
+    for config in (complete(default_config()), complete(full_config())):
+        assert [recipe["steps"] is not None for recipe in config["recipes"].values()] == [True]
+        # As many of each class as there are real images, as captions have.
+        for name in ("class-name", "caption"):
+            variant = config["variants"][name]
+            assert (variant["images_per_class"], variant["images_per_caption"]) in (
+                (None, None),
+                (None, 1.0),
+            )
+
+
+def test_the_full_experiment_has_six_controls_of_real_images_beside_all_of_them() -> None:
+    mixes = complete(full_config())["training_sets"].values()
+    shares = {mix["real"] for mix in mixes if not mix["variants"]}
+    assert len(shares - {1.0}) >= 6
+    assert min(shares) > 0
+
+
+def test_the_findings_are_repeated_with_seven_other_seeds_and_other_noise() -> None:
+    first = complete(full_config("findings.yaml"))
+    again = complete(full_config("findings-again.yaml"))
+    assert len(first["training_seeds"]) == len(again["training_seeds"]) == 7
+    assert not set(first["training_seeds"]) & set(again["training_seeds"])
+    assert first["training_sets"] == again["training_sets"]
+    noise = [{variant["seed"] for variant in c["variants"].values()} for c in (first, again)]
+    assert not noise[0] & noise[1]
+    for name, variant in first["variants"].items():
+        assert variant | {"seed": None} == again["variants"][name] | {"seed": None}
 
 
 def merged(base: dict[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
@@ -245,7 +290,7 @@ def test_the_schema_knows_the_names_that_the_library_knows() -> None:
     assert eval_set["source"]["enum"] == ["openmoji", "folder", *SOURCES]
     assert definitions["dataset"]["properties"]["source"]["enum"] == eval_set["source"]["enum"]
     drawn = definitions["eval_set"]["allOf"][0]["then"]["properties"]
-    assert {*drawn["split"]["enum"], "train"} - {None} == set(SPLITS)
+    assert {*drawn["split"]["enum"], "train"} - {None} == set(ALL_SPLITS)
     published = definitions["report"]["properties"]["robustness"]["properties"]["published"]
     lines = {outside for _, outside in PUBLISHED_LINES}
     assert set(published["additionalProperties"]["enum"]) == lines
@@ -413,7 +458,10 @@ def test_every_preset_is_complete_by_itself_and_known_to_the_schema() -> None:
 
 def test_the_default_experiment_writes_out_the_preset_of_its_recipe() -> None:
     recipe = complete(default_config())["recipes"]["cpu-tiny"]
-    assert {**recipe, "base": None} == {**complete_recipe({"base": "cpu-tiny"}), "base": None}
+    preset = complete_recipe({"base": "cpu-tiny"})
+    changed = {key: value for key, value in recipe.items() if preset[key] != value}
+    # Nothing else: data of one's own have their number of epochs, and photographs are no drawings.
+    assert changed == {"base": None, "steps": 300, "color_jitter": 0.4}
 
 
 @pytest.mark.parametrize(
@@ -548,6 +596,34 @@ def removing(path: str) -> Change:
 
 # Each: what is done to config.yaml, and the key and the remedy that a message must name.
 MISTAKES: dict[str, tuple[Change, str, str]] = {
+    "unknown set of another split": (
+        setting("eval_sets/openmoji-v2/unknown", True),
+        "eval_sets.openmoji-v2.unknown: the split unknown, and no other",
+        "write split: unknown and unknown: true",
+    ),
+    "split unknown that is not said to be": (
+        setting("eval_sets/openmoji-v2/split", "unknown"),
+        "eval_sets.openmoji-v2.unknown: the split unknown, and no other",
+        "write split: unknown and unknown: true",
+    ),
+    "unknown things that are classes": (
+        setting(
+            "eval_sets/more",
+            {"source": "openmoji", "split": "unknown", "unknown": True, "classes": ["car"]},
+        ),
+        "eval_sets.more.classes[0]: 'car' is not drawn",
+        "known: clock, instrument",
+    ),
+    "mistyped attribute of groups": (
+        setting("eval_sets/openmoji-val/groups", "backgroud"),
+        "eval_sets.openmoji-val.groups: 'backgroud' is not known; did you mean 'background'",
+        "write context or background",
+    ),
+    "sketches by background": (
+        setting("eval_sets/openmoji-sketch/groups", "context"),
+        "eval_sets.openmoji-sketch.groups: sketches have no background",
+        "remove it",
+    ),
     "unknown top-level key": (
         setting("varients", {}),
         "varients is not a key",
@@ -566,7 +642,8 @@ MISTAKES: dict[str, tuple[Change, str, str]] = {
     "unknown strategy": (
         setting("variants/caption/strategy", "captoin"),
         "variants.caption.strategy: 'captoin' is not known",
-        "did you mean 'caption'? known: class-name, caption, caption-only, class-name-hypernym",
+        "did you mean 'caption'? known: class-name, caption, class-name-paper, caption-paper, "
+        "caption-only, class-name-hypernym",
     ),
     "unknown source": (
         setting("dataset/source", "imagenet"),
@@ -695,8 +772,8 @@ MISTAKES: dict[str, tuple[Change, str, str]] = {
         "2",
     ),
     "twin that is another variant": (
-        setting("privacy", {"twins": {"caption": "caption-only"}}),
-        "privacy.twins.caption: 'caption-only' must differ from it in its seed and in nothing else",
+        setting("privacy", {"twins": {"caption": "class-name"}}),
+        "privacy.twins.caption: 'class-name' must differ from it in its seed and in nothing else",
         "change it",
     ),
     "twin of itself": (
@@ -774,6 +851,11 @@ MISTAKES: dict[str, tuple[Change, str, str]] = {
         "report.robustness.clean: names 'openmoji-held-out'",
         "name another set",
     ),
+    "unknown reference of fidelity": (
+        setting("report/fidelity", {"reference": "openmoji-vall"}),
+        "report.fidelity.reference: 'openmoji-vall' is not one of the eval_sets",
+        "did you mean 'openmoji-val'?",
+    ),
     "unknown clean set": (
         setting("report/robustness", {"clean": {"openmoji-r": "openmoji-vall"}}),
         "report.robustness.clean.openmoji-r: 'openmoji-vall' is not one of the eval_sets",
@@ -785,8 +867,8 @@ MISTAKES: dict[str, tuple[Change, str, str]] = {
         "did you mean 'imagenet-r'?",
     ),
     "replicates that differ in more than a seed": (
-        setting("report/generation_replicates", [["caption", "caption-only"]]),
-        "report.generation_replicates[0]: 'caption-only' and 'caption' differ in",
+        setting("report/generation_replicates", [["caption", "class-name"]]),
+        "report.generation_replicates[0]: 'class-name' and 'caption' differ in",
         "name training sets that do not",
     ),
     "unknown evaluation set": (
@@ -1102,6 +1184,51 @@ def test_a_mistake_is_refused_with_its_key_and_its_remedy(mistake: str) -> None:
     ("change", "key", "remedy"),
     [
         (removing("dataset/path"), "dataset.path is missing", "one folder of images a class"),
+        (
+            setting("report/in_distribution", "photos-unknown"),
+            "report.in_distribution: the images of 'photos-unknown' are of no class",
+            "name a set of images of the classes",
+        ),
+        (
+            setting("report/calibration_set", "photos-unknown"),
+            "report.calibration_set: the images of 'photos-unknown' are of no class",
+            "name a set of images of the classes",
+        ),
+        (
+            setting("report/robustness/published/photos-unknown", "imagenet-r"),
+            "report.robustness.published.photos-unknown: there is no accuracy",
+            "remove it",
+        ),
+        (
+            setting("eval_sets/photos-unknown/classes", ["Tench_2"]),
+            "eval_sets.photos-unknown.classes: all folders",
+            "remove it",
+        ),
+        (
+            setting("eval_sets/photos-unknown/corruptions", ["snow"]),
+            "eval_sets.photos-unknown.corruptions: unknown images",
+            "remove it",
+        ),
+        (
+            setting("eval_sets/photos-tars/unknown", True),
+            "eval_sets.photos-tars.source: unknown images are read from folders",
+            "write source: folder",
+        ),
+        (
+            setting("eval_sets/photos-c/groups", "groups.csv"),
+            "eval_sets.photos-c.groups: corrupted images are not grouped",
+            "group the set of the clean ones",
+        ),
+        (
+            setting("eval_sets/photos-tars/groups", "groups.csv"),
+            "eval_sets.photos-tars.groups: 'photos-tars' is report.calibration_set",
+            "remove it",
+        ),
+        (
+            setting("report/min_group_images", 0),
+            "report.min_group_images: 0 is too small",
+            "at least 1",
+        ),
         (setting("dataset/seed", 3), "dataset.seed: does not apply", "remove it"),
         (setting("dataset/context_bias", 0.3), "dataset.context_bias: does not apply", "remove it"),
         (

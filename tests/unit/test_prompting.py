@@ -39,6 +39,8 @@ TEXTS = ["a black bat at night", "", "a {bat} in braces"]
 EXAMPLES: dict[str, tuple[str, dict[str, Any]]] = {
     "class-name": ("a photo of a bat", {}),
     "caption": ("a photo of a bat, two Bats in a cave", {}),
+    "class-name-paper": ("a photo of bat", {}),
+    "caption-paper": ("a photo of bat, two Bats in a cave", {}),
     "caption-only": ("two Bats in a cave", {}),
     "class-name-hypernym": ("a photo of a bat, placental mammal", {}),
     "class-name-definition": ("a photo of a bat, a mouse that flies", {}),
@@ -148,12 +150,13 @@ def test_strategies_read_what_their_templates_say() -> None:
 
 
 def test_the_paper_s_prompt_is_written_as_in_the_paper(tmp_path: Path) -> None:
-    paper = settings("caption", templates=("a photo of {class_name}, {caption}",))
+    paper = settings("caption-paper")
     assert [row["prompt"] for row in prompts(tmp_path, paper)] == [
         "a photo of bat, a black bat at night",
         "a photo of bat",
         "a photo of bat, a {bat} in braces",
     ]
+    assert prompts(tmp_path, settings("class-name-paper"))[0]["prompt"] == "a photo of bat"
 
 
 def test_class_name_prompts_are_all_the_same_with_seeds_of_their_own(tmp_path: Path) -> None:

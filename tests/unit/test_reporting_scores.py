@@ -8,6 +8,7 @@ from capsynth.predictions import read_predictions, write_predictions
 from capsynth.reporting.estimation import collect_scores
 from capsynth.reporting.scores import (
     OF_SEEDS,
+    TESTS,
     Score,
     index_scores,
     read_scores,
@@ -96,7 +97,7 @@ def test_every_value_lies_in_its_interval(tmp_path: Path) -> None:
             continue
         assert row.ci_low <= row.value + 1e-9, row
         assert row.value <= row.ci_high + 1e-9, row
-        assert row.ci_low < row.ci_high or row.value in (0.0, 1.0) or row.n == 10, row
+        assert row.ci_low < row.ci_high, row
     assert without == {"p_value", "p_images", "p_holm"}
 
 
@@ -152,6 +153,80 @@ def test_holm_corrects_over_all_comparisons_and_evaluation_sets(tmp_path: Path) 
     corrected = sorted(row.value for row in rows if row.metric == "p_holm")
     assert len(p_values) == 4
     assert corrected[0] == pytest.approx(min(1.0, 4 * p_values[0]))
+
+
+def test_sets_outside_of_the_family_are_not_corrected_and_correct_no_other(tmp_path: Path) -> None:
+    paths = two_training_sets(tmp_path) + two_training_sets(tmp_path, "toy-c")
+    rows = collect_scores(paths, [["a", "b"]], 20, outside_family=["toy-c"])
+    tested = {(row.eval_set, row.metric): row.value for row in rows if row.metric in TESTS}
+    assert tested.keys() == {
+        ("toy-val", "p_images"),
+        ("toy-val", "p_value"),
+        ("toy-val", "p_holm"),
+        ("toy-c", "p_images"),
+        ("toy-c", "p_value"),
+    }
+    assert tested["toy-val", "p_holm"] == tested["toy-val", "p_value"]
+    with pytest.raises(CapsynthError, match="'toy-vall'; did you mean 'toy-val'"):
+        collect_scores(paths, [["a", "b"]], 20, outside_family=["toy-vall"])
+
+
+def test_one_seed_has_intervals_of_images_and_no_p_value_that_speaks_of_seeds(
+    tmp_path: Path,
+) -> None:
+    paths = [write_run(tmp_path, name, 0, skill) for name, skill in (("a", 1.5), ("b", 0.3))]
+    rows = collect_scores(paths, [["a", "b"]], 20)
+    assert {row.metric for row in rows if row.metric in TESTS} == {"p_images"}
+    assert {(row.seeds, row.sources) for row in rows} == {(1, "images")}
+
+
+def test_rows_say_how_many_seeds_they_are_of_and_what_chance_they_hold(tmp_path: Path) -> None:
+    rows = collect_scores(two_training_sets(tmp_path), [["a", "b"]], 20)
+    of_seeds = {(row.seeds, row.sources) for row in rows if row.seed is None}
+    assert of_seeds == {(3, "images+training-seeds"), (3, "images")}
+    assert {row.metric for row in rows if row.seed is None and row.sources == "images"} == {
+        "p_images"
+    }
+    assert {(row.seeds, row.sources) for row in rows if row.seed is not None} == {(1, "images")}
+
+
+def test_seeds_that_agree_do_not_narrow_the_interval_below_that_of_their_images(
+    tmp_path: Path,
+) -> None:
+    # Three copies of one run: what they agree on is still 30 images.
+    run = read_predictions(write_run(tmp_path, "a", 0, 1.5))
+    paths = []
+    for seed in range(3):
+        paths.append(tmp_path / f"copy-{seed}.parquet")
+        write_predictions(
+            paths[-1], keys=run.keys.tolist(), targets=run.target, class_ids=run.class_ids,
+            probabilities=run.probabilities, dataset="toy", training_set="a", recipe="tiny",
+            seed=seed, eval_set="toy-val", fingerprint="f",
+        )  # fmt: skip
+    rows = collect_scores(paths, [], 100)
+    for metric in ("top1", "top1/bat"):
+        alone, together = (find(rows, "a", seed, metric) for seed in (0, None))
+        assert together.ci_low == pytest.approx(alone.ci_low, abs=1e-12)
+        assert together.ci_high == pytest.approx(alone.ci_high, abs=1e-12)
+
+
+def test_a_photograph_under_two_keys_is_one(tmp_path: Path) -> None:
+    paths = []
+    for copies in (1, 2):
+        run = read_predictions(write_run(tmp_path, "a", 0, 1.0))
+        sources = [key for key in run.keys.tolist() for _ in range(copies)]
+        paths.append(tmp_path / f"{copies}.parquet")
+        write_predictions(
+            paths[-1], keys=[f"{key}-{i % copies}" for i, key in enumerate(sources)],
+            targets=np.repeat(run.target, copies), class_ids=run.class_ids,
+            probabilities=np.repeat(run.probabilities, copies, axis=0), dataset="toy",
+            training_set="a", recipe="tiny", seed=0, eval_set="toy-val", fingerprint="f",
+            sources=sources,
+        )  # fmt: skip
+    once, twice = (find(collect_scores([path], [], 100), "a", 0, "nll") for path in paths)
+    assert (once.n, once.distinct) == (30, 30)
+    assert (twice.n, twice.distinct) == (60, 30)
+    assert (twice.ci_low, twice.ci_high) == pytest.approx((once.ci_low, once.ci_high))
 
 
 def test_ablations_have_intervals_but_no_tests_and_correct_no_others(tmp_path: Path) -> None:

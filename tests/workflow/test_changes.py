@@ -188,10 +188,12 @@ def check_only_these_were_written(
         "results/features/tiny/openmoji/images/caption/bat-0.parquet",
         "results/features/tiny/openmoji/real/bat-0.parquet",
         "results/fidelity.csv",
+        "results/label-quality.csv",
         "results/openmoji/judgements/",
         "results/prompts.csv",
         "results/report/",
         "results/scores.csv",
+        "results/budgets.csv",
         "results/confusions.csv",
         "results/provenance/",
     )

@@ -35,6 +35,7 @@ CHANGES: dict[str, list[Any]] = {
     "eval_sets.*.share": [[0.25, 0.75]],
     "eval_sets.*.severities": [[1, 2]],
     "eval_sets.*.class_map": ["other.json"],
+    "eval_sets.*.groups": ["other.csv"],
     "eval_sets.*.label_classes": ["imagenet-100"],
     "eval_sets.*.corruptions": [["fog"], ["jpeg"]],
     "rewriters.*.captioner": ["blip"],
@@ -60,6 +61,7 @@ CHANGES: dict[str, list[Any]] = {
     "report.in_distribution": ["photos-c"],
     "report.comparisons": [[["many", "some"]]],
     "report.fidelity.extractors": [[]],
+    "report.fidelity.reference": ["photos-val"],
     "report.ablation_baseline": ["many"],
     "report.calibration_set": ["photos-hub"],
     "report.robustness.clean.*": ["photos-val"],
@@ -137,6 +139,8 @@ class Bases:
         for name in ("map.json", "other.json"):
             same = {"n02106662": "n02106662", "Tench_2": "Tench_2"}
             (folder / name).write_text(json.dumps(same))
+        for name in ("groups.csv", "other.csv"):
+            (folder / name).write_text(f"key,group\nTench_2_a,{name}\n")
         lora = folder / "loras/sketch/sketch.safetensors"
         lora.parent.mkdir(parents=True)
         lora.touch()

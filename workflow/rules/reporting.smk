@@ -22,10 +22,12 @@ rule collect_scores:
         comparisons=dump_json(COMPARISONS),
         ablations=dump_json([[ablation.training_set, BASELINE] for ablation in ABLATIONS]),
         draws=flags(draws=config["report"]["draws"]),
+        outside=flags(outside_family=OUTSIDE_FAMILY) if OUTSIDE_FAMILY else "",
     shell:
         f"{RUN}/collect_scores.py"
         " @{input.arguments:q}"
         " --comparisons {params.comparisons:q} --ablations {params.ablations:q} {params.draws}"
+        " {params.outside}"
         " --output {output.scores:q} 2> {log:q}"
 
 

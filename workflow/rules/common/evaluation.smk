@@ -1,4 +1,5 @@
 # Predictions: what their rule is told, and which evaluation sets are reported.
+from capsynth.datasets.overlaps import not_independent
 
 # Held-out images of learning curves: trainings answer them, and no other job does.
 CURVE_SET = config["learning_curves"]["eval_set"]
@@ -11,6 +12,8 @@ REPORTED_EVAL_SETS = [
     if name not in (config["report"]["calibration_set"], CURVE_SET)
     and name not in UNKNOWN_EVAL_SETS
 ]
+# Their p values are not corrected, and correct no others.
+OUTSIDE_FAMILY = not_independent({name: config["eval_sets"][name] for name in REPORTED_EVAL_SETS})
 
 
 def run_name(wildcards):

@@ -80,6 +80,7 @@ def eval_class_ids(eval_set_name):
     kept = set(CLASS_IDS if kept is None else subset(kept) if isinstance(kept, str) else kept)
     if eval_set["class_map"] is not None:
         check_mapped(class_map_of(eval_set_name), CLASS_IDS)
+        eval_answer_groups(eval_set_name)  # told before the first job, if folders contradict
         # A class that is only the second of its folders has no image: see eval_answer_groups.
         wanted = [class_id for class_id in CLASS_IDS if class_id in kept]
         kept = mapped_classes(class_map_of(eval_set_name), wanted)

@@ -60,6 +60,7 @@ REPORT_FILES = [
     *CONFUSION_REPORT,
     *(["results/report/examples.html"] if HAS_EXAMPLES else []),
     *FIDELITY_REPORT,
+    *LABEL_REPORT,
     *COST_REPORT,
     "results/report/stage-times.png",
 ]

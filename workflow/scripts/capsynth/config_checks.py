@@ -19,6 +19,8 @@ from capsynth.subgroup_checks import check_groups, check_unknown_sets
 PLACEHOLDERS: Mapping[str, tuple[str, ...]] = {
     "class-name": ("class_name",),
     "caption": ("class_name", "caption"),
+    "class-name-paper": ("class_name",),
+    "caption-paper": ("class_name", "caption"),
     "caption-only": ("caption",),
     "class-name-hypernym": ("class_name", "hypernym"),
     "class-name-definition": ("class_name", "definition"),
@@ -113,6 +115,9 @@ def _references(config: Any) -> Iterator[tuple[KeyPath, Any, str]]:
         yield ("report", "gallery", "variants", index), name, "variants"
     for index, name in enumerate(list_of(section_of(config, "export"), "variants")):
         yield ("export", "variants", index), name, "variants"
+    if section_of(report, "fidelity").get("reference") is not None:
+        reference = section_of(report, "fidelity")["reference"]
+        yield ("report", "fidelity", "reference"), reference, "eval_sets"
     for index, name in enumerate(list_of(section_of(report, "fidelity"), "extractors")):
         yield ("report", "fidelity", "extractors", index), name, "feature_extractors"
 

@@ -1,4 +1,4 @@
-"""Looking into a configuration that may have any shape: what is not there or no mapping is empty."""
+"""Looking into a configuration of any shape: what is not there, or no mapping, is empty."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -45,8 +45,8 @@ def scores_of(predictions: Predictions, score: str) -> Floats:
     if predictions.log_sum_exp is None:
         raise CapsynthError(
             f"the predictions of {predictions.training_set}, {predictions.recipe}, seed "
-            f"{predictions.seed} on {predictions.eval_set} hold no energy: an earlier version wrote "
-            "them; delete the file and run evaluate_classifier again"
+            f"{predictions.seed} on {predictions.eval_set} hold no energy: an earlier version "
+            "wrote them; delete the file and run evaluate_classifier again"
         )
     return predictions.log_sum_exp.astype(np.float64)
 

@@ -85,8 +85,8 @@ def _check(
         raise CapsynthError(f"{path}: no sample was evaluated; give the evaluation set images")
     if is_unknown and (targets != UNKNOWN).any():
         raise CapsynthError(
-            f"{path}: images of unknown classes have targets other than {UNKNOWN}; evaluate the run "
-            "again"
+            f"{path}: images of unknown classes have targets other than {UNKNOWN}; evaluate the "
+            "run again"
         )
     if not is_unknown and not (0 <= targets.min() and targets.max() < classes):
         raise CapsynthError(

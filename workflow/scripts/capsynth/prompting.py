@@ -60,8 +60,11 @@ class Strategy:
 
 STRATEGIES: dict[str, Strategy] = {
     "class-name": Strategy("a photo of a {class_name}"),
-    # The paper's prompt: the caption after the class name (arXiv 2307.08526).
+    # The paper's idea, the caption after the class name, with the article that its prompt lacks.
     "caption": Strategy("a photo of a {class_name}, {caption}"),
+    # Its two prompts to the letter: arXiv 2307.08526, released code.
+    "class-name-paper": Strategy("a photo of {class_name}"),
+    "caption-paper": Strategy("a photo of {class_name}, {caption}"),
     "caption-only": Strategy("{caption}"),
     # Hypernyms, definitions and backgrounds: Sariyildiz et al., CVPR 2023 (arXiv 2212.08420).
     "class-name-hypernym": Strategy("a photo of a {class_name}, {hypernym}"),

@@ -129,7 +129,7 @@ def frost(pixels: Bytes, severity: int, rng: np.random.Generator) -> Bytes:
             max(width, round(picture.shape[1] * scale)),
             max(height, round(picture.shape[0] * scale)),
         )
-        picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC), np.uint8)
+        picture = cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC).astype(np.uint8)
     # The last place is never drawn, as published.
     top = rng.integers(max(1, picture.shape[0] - height))
     left = rng.integers(max(1, picture.shape[1] - width))

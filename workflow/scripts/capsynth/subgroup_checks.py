@@ -1,7 +1,6 @@
 """What the schema cannot check of unknown images and of groups."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from capsynth.config_entries import entries_of, list_of, section_of
@@ -77,5 +76,3 @@ def check_groups(config: Any) -> Iterator[str]:
                 yield f"{where}: {by!r} is not known{hint} write {' or '.join(EMBEDDED)}"
             elif entry.get("split") == "sketch":
                 yield f"{where}: sketches have no {BACKGROUND}; remove it"
-        elif not Path(by).is_file():
-            yield f"{where}: {by} is no file; write CSV with the columns key,group there"

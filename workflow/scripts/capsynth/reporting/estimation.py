@@ -188,6 +188,19 @@ def score_eval_set(
     return rows
 
 
+def score_accuracy(answers: Answers) -> list[Score]:
+    """Return the rows over seeds of top1 alone, the same as those of ``score_eval_set``."""
+    samples = answers.samples
+    everything = Measure("top1", metrics.METRICS["top1"], np.arange(len(samples.keys)))
+    scores = EvalSetScores(samples, answers.runs, design_of(samples), [everything], [], {})
+    groups = seeds_of(answers.runs)
+    rows = []
+    for recipe in sorted({recipe for _, recipe in groups}):
+        seeds = {name: found for (name, of), found in groups.items() if of == recipe}
+        rows += _score_recipe(scores, recipe, seeds, {})
+    return rows
+
+
 def _is_share(measure: Measure, example: metrics.SampleScores) -> bool:
     values = measure.metric.values
     return values is not None and values(example).dtype == np.bool_

@@ -9,9 +9,10 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from capsynth.errors import CapsynthError
 from capsynth.reporting.chance import chance_levels
-from capsynth.reporting.fidelity_rows import VARIANT, FidelityRow
+from capsynth.reporting.fidelity_rows import REAL, VARIANT, FidelityRow
 from capsynth.reporting.scores import Score, index_scores
 from capsynth.reporting.style import (
+    INK,
     MARKERS,
     NO_EVIDENCE,
     PALETTE,
@@ -61,7 +62,7 @@ def plot_guidance(
     """Draw accuracy, precision and recall against the guidance scale, one line a family.
 
     Bars are 95 % intervals of accuracy, over images and training seeds, and standard errors of the
-    other two.
+    other two. A dotted line is what the real images that variants are made from get.
 
     Args:
         scores: Rows of scores.csv.
@@ -109,6 +110,11 @@ def plot_guidance(
                 _draw(axes, [_fidelity(point, metric, fidelity) for point in line], style)
         for dataset in dict.fromkeys(dataset for dataset, _ in index.experiments):
             draw_chance(accuracy, levels.top(dataset, settings.eval_set))
+        for row in rows:
+            if (row.extractor, row.kind, row.class_id) == (settings.extractor, REAL, ""):
+                for axes, metric in zip(others, METRICS, strict=True):
+                    if row.metric == metric and row.value is not None:
+                        axes.axhline(row.value, color=INK, lw=0.6, ls=":")
         accuracy.set_ylabel(f"top-1 on {settings.eval_set} (%)")
         accuracy.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}"))
         for axes, metric in zip(others, METRICS, strict=True):

@@ -158,8 +158,11 @@ def plot_corruptions(
                         color=INK if value > 0.5 else "white",
                     )  # fmt: skip
         chance = [levels.top(dataset, eval_set) for dataset, _, _ in panels]
-        told = f"{CHANCE_MARK}: not clearly below the error of one answer to all images (line)"
-        label = "severity" if all(level is None for level in chance) else f"severity ({told})"
+        label = "severity"
+        if any(level is not None for level in chance):
+            label += (
+                f"    {CHANCE_MARK} not clearly below the error of one answer to all images (line)"
+            )
         figure.supxlabel(label, fontsize=8, color=INK)
         bar = figure.colorbar(
             ScalarMappable(Normalize(0.0, 1.0), "cividis"), ax=grid, shrink=0.8, pad=0.01

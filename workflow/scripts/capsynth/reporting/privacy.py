@@ -110,7 +110,9 @@ def privacy_table(rows: Sequence[AttackScore], settings: ReportSettings) -> Tabl
         "leak AUC and calibrated accuracy are 50, and a TPR is its FPR. The threshold of the best "
         "accuracy is chosen on the images it is scored on: without a leak it is what stands "
         "beside it. paper: the attack of the paper's release. Where non-members are too few for a "
-        "rate, only an upper bound is known."
+        "rate, only an upper bound is known. All are lower bounds of what an attacker can find: "
+        "each model is asked once an image, without augmented views, and for members 'real' and "
+        "'synthetic' reference models have half of the attacked model's images."
     )
     return Table("privacy", "Membership inference", note, columns, tuple(body))
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from capsynth import metrics, robustness, statistics
 from capsynth.errors import CapsynthError
 from capsynth.names import check_name
-from capsynth.reporting.estimation import bounds_of, sources_over
+from capsynth.reporting.estimation import bounds_of, score_accuracy, sources_over
 from capsynth.reporting.scores import (
     Answers,
     Measure,
@@ -166,10 +166,11 @@ def _above_lines(
     samples = pair[1].samples
     n = (len(pair[0].samples.keys), len(samples.keys))
     df = _df(pair[1])
+    clear = _above_chance(pair[0]) & _above_chance(pair[1])
     both = {
         key: seeds
         for key, seeds in seeds_of(set(accuracies[0]) & set(accuracies[1])).items()
-        if all(_is_above_chance(*side, key, seeds) for side in zip(pair, accuracies, strict=True))
+        if key in clear
     }
     rows: list[Score] = []
     if name := settings.published.get(samples.eval_set):
@@ -189,16 +190,15 @@ def _above_lines(
     return rows
 
 
-def _is_above_chance(
-    answers: Answers,
-    accuracies: dict[RunName, Replicated],
-    key: tuple[str, str],
-    seeds: Sequence[int],
-) -> bool:
-    """Return whether the interval of an accuracy lies above that of a fixed answer."""
-    sizes = np.bincount(answers.samples.targets)
-    found = over_seeds(accuracies, *key, seeds).estimate(np.array([_df(answers)]))
-    return bool(found.low[0] > sizes.max() / sizes.sum())
+def _above_chance(answers: Answers) -> set[tuple[str, str]]:
+    """Return the training sets and recipes whose accuracy is clearly above chance."""
+    _, sizes = np.unique(answers.samples.targets, return_counts=True)
+    chance = sizes.max() / sizes.sum()
+    return {
+        (row.training_set, row.recipe)
+        for row in score_accuracy(answers)
+        if row.ci_low is not None and row.ci_low > chance
+    }
 
 
 def _df(answers: Answers) -> int:

@@ -16,8 +16,9 @@ from matplotlib.lines import Line2D
 from capsynth.errors import CapsynthError
 from capsynth.files import atomic_path
 
-# Okabe and Ito, Color Universal Design, 2008, without the yellow that vanishes on white paper.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
+# Okabe and Ito, Color Universal Design, 2008, without the yellow that vanishes on white, and a
+# purple; grey is what is not clearly above chance.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#6A3D9A")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h")
 INK = "#1b1f24"
 MUTED = "#57606a"

@@ -21,9 +21,9 @@ from capsynth.reporting.tables import (
 _SCORE_TITLES = {novelty.MAX_SOFTMAX: "Max. softmax", novelty.ENERGY: "Energy"}
 _INTERVALS = "mean over training seeds with its 95 % interval (images within class, and seeds)"
 _EXTREMES = (
-    "The least of several estimates lies below the least of what they estimate; its interval is the "
-    "least lower bound to the least upper bound, the upper ones corrected for their number, so it "
-    "covers whichever is truly the worst and is wide with few images."
+    "The least of several estimates lies below the least of what they estimate; its interval is "
+    "the least lower bound to the least upper bound, the upper ones corrected for their number, so "
+    "it covers whichever is truly the worst and is wide with few images."
 )
 
 
@@ -104,9 +104,10 @@ def precision_table(index: ScoreIndex, settings: ReportSettings) -> Table:
                     named = (label(class_id), *labels(index, dataset, recipe), label(eval_set))
                     rows.append((*named, *cells))
     note = (
-        f"Precision in percent: the share of the answers with a class that are right, {_INTERVALS}; "
-        "0 for a class that is never answered. It depends on how many images each of the classes "
-        "has. Accuracy by class, the recall, is in the table per-class. Bold: the highest of a row."
+        "Precision in percent: the share of the answers with a class that are right, "
+        f"{_INTERVALS}; 0 for a class that is never answered. It depends on how many images each "
+        "of the classes has. Accuracy by class, the recall, is in the table per-class. Bold: the "
+        "highest of a row."
     )
     return Table("precision", "Precision by class", note, columns, tuple(rows))
 
@@ -181,8 +182,8 @@ def _left_out(index: ScoreIndex, eval_sets: Sequence[str], least_images: int) ->
         ungrouped = index.summaries.get((*name, group_scores.UNGROUPED))
         none = f", and {ungrouped.n} images are in no group" if ungrouped and ungrouped.n else ""
         told.append(
-            f"{eval_set}: {len(sizes)} groups, of which {len(small)} with {sum(small)} images in all "
-            f"are smaller{none}."
+            f"{eval_set}: {len(sizes)} groups, of which {len(small)} with {sum(small)} images in "
+            f"all are smaller{none}."
         )
     return " ".join(told)
 

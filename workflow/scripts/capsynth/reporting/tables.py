@@ -276,21 +276,22 @@ def to_latex(table: Table) -> str:
 _TABLE_STYLE = """
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; border-top: 2px solid #1b1f24; border-bottom: 2px solid #1b1f24;
-  font-variant-numeric: tabular-nums; }
+  font-variant-numeric: tabular-nums; font-size: .93rem; }
 th { font-weight: 600; text-align: left; vertical-align: bottom; padding: 0; white-space: nowrap; }
-th.group { text-align: center; padding: .35rem .9rem .15rem; color: #57606a; font-size: .85rem; }
+th.group { text-align: center; padding: .35rem .5rem .15rem; color: #57606a; font-size: .85rem; }
 th.group span { display: block; border-bottom: 1px solid #c8cdd3; padding-bottom: .15rem; }
 thead tr:last-child th { border-bottom: 1px solid #1b1f24; }
-th button { all: unset; box-sizing: border-box; width: 100%; padding: .4rem .9rem;
-  cursor: pointer; }
+th button { all: unset; box-sizing: border-box; position: relative; width: 100%;
+  padding: .4rem 1.15rem .4rem .5rem; cursor: pointer; }
 th.number button { text-align: right; }
 th button:hover { background: #f0f3f6; }
 th button:focus-visible { outline: 2px solid #0072b2; outline-offset: -2px; }
-th button::after { content: "\\2195"; color: #b6bdc5; margin-left: .35em; font-size: .8em; }
+th button::after { content: "\\2195"; color: #b6bdc5; position: absolute; right: .35rem;
+  font-size: .8em; line-height: 1.9; }
 th[aria-sort=ascending] button::after { content: "\\2191"; color: #0072b2; }
 th[aria-sort=descending] button::after { content: "\\2193"; color: #0072b2; }
-td { padding: .34rem .9rem; white-space: nowrap; }
-td.number { text-align: right; padding-right: calc(.9rem + 1.1em); }
+td { padding: .34rem 1.15rem .34rem .5rem; white-space: nowrap; }
+td.number { text-align: right; }
 tbody tr + tr td { border-top: 1px solid #eceff2; }
 tbody tr:hover td { background: #f6f8fa; }
 td.best { font-weight: 700; }
