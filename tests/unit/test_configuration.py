@@ -831,6 +831,11 @@ MISTAKES: dict[str, tuple[Change, str, str]] = {
         "learning_curves.eval_set: 'openmoji-c' has corruptions",
         "name a set of plain images",
     ),
+    "learning curves of unknown images": (
+        setting("eval_sets/openmoji-held-out/unknown", True),
+        "learning_curves.eval_set: 'openmoji-held-out' has unknown",
+        "name a set of plain images",
+    ),
     "unknown set of learning curves": (
         setting("learning_curves/eval_set", "openmoji-heldout"),
         "learning_curves.eval_set: 'openmoji-heldout' is not one of the eval_sets",

@@ -94,6 +94,8 @@ def _references(config: Any) -> Iterator[tuple[KeyPath, Any, str]]:
         yield ("report", "ablation_baseline"), report["ablation_baseline"], "training_sets"
     if report.get("calibration_set") is not None:
         yield ("report", "calibration_set"), report["calibration_set"], "eval_sets"
+    for index, name in enumerate(list_of(section_of(config, "probes"), "eval_sets")):
+        yield ("probes", "eval_sets", index), name, "eval_sets"
     curves = section_of(config, "learning_curves")
     if curves.get("eval_set") is not None:
         yield ("learning_curves", "eval_set"), curves["eval_set"], "eval_sets"
@@ -163,6 +165,7 @@ def check_values(config: Any) -> Iterator[str]:
     yield from _check_privacy(config)
     yield from _check_calibration_set(config)
     yield from _check_curve_set(config)
+    yield from _check_probe_sets(config)
     yield from check_unknown_sets(config)
     yield from check_groups(config)
     yield from _check_replicates(config)
@@ -235,11 +238,22 @@ def _check_curve_set(config: Any) -> Iterator[str]:
                 "not reported; name another set"
             )
     entry = section_of(section_of(config, "eval_sets"), name)
-    for key in ("classes", "corruptions"):
+    for key in ("classes", "corruptions", "unknown"):
         if entry.get(key):
             yield (
                 f"learning_curves.eval_set: {name!r} has {key}; name a set of plain images of all "
                 "classes"
+            )
+
+
+def _check_probe_sets(config: Any) -> Iterator[str]:
+    sets = section_of(config, "eval_sets")
+    for index, name in enumerate(list_of(section_of(config, "probes"), "eval_sets")):
+        entry = sets.get(name) if isinstance(name, str) else None
+        if isinstance(entry, dict) and not entry.get("unknown"):
+            yield (
+                f"probes.eval_sets[{index}]: the classes of {name!r} are those that classifiers were "
+                "trained on; name a set with unknown: true"
             )
 
 
