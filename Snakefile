@@ -26,10 +26,12 @@ include: "workflow/rules/common/features.smk"
 include: "workflow/rules/common/privacy.smk"
 include: "workflow/rules/common/confusions.smk"
 include: "workflow/rules/common/calibration.smk"
+include: "workflow/rules/common/convergence.smk"
 include: "workflow/rules/common/robustness.smk"
 include: "workflow/rules/common/fidelity.smk"
 include: "workflow/rules/common/labels.smk"
 include: "workflow/rules/common/cost.smk"
+include: "workflow/rules/common/subgroups.smk"
 include: "workflow/rules/common/reporting.smk"
 include: "workflow/rules/common/exporting.smk"
 include: "workflow/rules/common/recovery.smk"
@@ -54,10 +56,12 @@ for stage_file in rule_files(
     "privacy",
     "confusions",
     "calibration",
+    "convergence",
     "robustness",
     "fidelity",
     "labels",
     "cost",
+    "subgroups",
     "reporting",
     "exporting",
     "monitoring",

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import balanced_accuracy_score, precision_score, recall_score
 
 from capsynth import metrics
 from capsynth.errors import CapsynthError
@@ -61,6 +62,9 @@ def test_a_confident_and_right_classifier_is_perfect_by_every_metric() -> None:
         "brier": 0.0,
         "ece": 0.0,
         "adaptive_ece": 0.0,
+        "balanced_accuracy": 1.0,
+        "macro_precision": 1.0,
+        "worst_class": 1.0,
     }
 
 
@@ -88,3 +92,37 @@ def test_a_weight_of_two_is_the_same_sample_twice(name: str) -> None:
 def test_a_target_that_is_no_class_is_refused() -> None:
     with pytest.raises(CapsynthError, match=r"targets lie in 0\.\.2, classes in 0\.\.1"):
         metrics.score_samples(np.full((2, 2), 0.5), np.array([0, 0]), np.array([0, 2]))
+
+
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
+@given(st.integers(0, 2**32 - 1), st.booleans())
+def test_metrics_of_classes_are_those_of_scikit_learn(seed: int, few: bool) -> None:
+    probabilities, prediction, target = random_run(seed, n=12 if few else 60)
+    scores = metrics.score_samples(probabilities, prediction, target)
+    sums = metrics.class_sums(scores, np.ones((1, len(scores))))
+    # A class that is never predicted, or has no sample, counts 0.
+    about = {"labels": range(8), "average": None, "zero_division": 0}
+    precision = precision_score(target, prediction, **about)
+    recall = recall_score(target, prediction, **about)
+    present = np.unique(target)
+    assert sums.precision[0] == pytest.approx(precision, abs=1e-12)
+    assert sums.recall[0] == pytest.approx(recall, abs=1e-12)
+    assert value("macro_precision", scores) == pytest.approx(precision[present].mean())
+    assert value("worst_class", scores) == pytest.approx(recall[present].min())
+    assert value("balanced_accuracy", scores) == pytest.approx(
+        balanced_accuracy_score(target, prediction)
+    )
+    one = metrics.precision_of(3).function(scores, np.ones((1, len(scores))))
+    assert one[0] == pytest.approx(precision[3])
+
+
+def test_blocks_of_draws_give_what_one_draw_after_another_gives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scores = metrics.score_samples(*random_run(5))
+    weights = np.random.default_rng(6).integers(0, 3, size=(7, 60)).astype(float)
+    monkeypatch.setattr(metrics, "PER_BLOCK", 120)  # two draws at once
+    sums = metrics.class_sums(scores, weights)
+    for place, draw in enumerate(weights):
+        of_classes = np.bincount(scores.prediction, draw, minlength=8)
+        assert sums.of_prediction[place] == pytest.approx(of_classes)

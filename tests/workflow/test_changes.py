@@ -180,6 +180,8 @@ def check_only_these_were_written(
         "results/benchmarks/",
         "results/calibration.csv",
         "results/reliability.csv",
+        "results/convergence.csv",
+        "results/learning-curves.csv",
         "results/robustness.csv",
         "results/robustness-lines.csv",
         "results/costs.csv",
@@ -191,6 +193,7 @@ def check_only_these_were_written(
         "results/prompts.csv",
         "results/report/",
         "results/scores.csv",
+        "results/budgets.csv",
         "results/confusions.csv",
         "results/provenance/",
     )

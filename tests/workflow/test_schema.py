@@ -35,6 +35,7 @@ CHANGES: dict[str, list[Any]] = {
     "eval_sets.*.share": [[0.25, 0.75]],
     "eval_sets.*.severities": [[1, 2]],
     "eval_sets.*.class_map": ["other.json"],
+    "eval_sets.*.groups": ["other.csv"],
     "eval_sets.*.label_classes": ["imagenet-100"],
     "eval_sets.*.corruptions": [["fog"], ["jpeg"]],
     "rewriters.*.captioner": ["blip"],
@@ -55,9 +56,12 @@ CHANGES: dict[str, list[Any]] = {
     "recipes.*.milestones": [[10, 20]],
     "recipes.*.base": ["vit-b16"],
     "privacy.twins.*": ["third"],
+    "learning_curves.eval_set": ["photos-hub"],
+    "learning_curves.points": [8],
     "report.in_distribution": ["photos-c"],
     "report.comparisons": [[["many", "some"]]],
     "report.fidelity.extractors": [[]],
+    "report.fidelity.reference": ["photos-val"],
     "report.ablation_baseline": ["many"],
     "report.calibration_set": ["photos-hub"],
     "report.robustness.clean.*": ["photos-val"],
@@ -127,7 +131,7 @@ class Bases:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         stored = [f"val/contrast/{severity}" for severity in range(1, 6)]
-        for place in ("train", "val", "more", *stored):
+        for place in ("train", "val", "more", "held-out", *stored):
             for class_id in ("n02106662", "Tench_2"):
                 image = folder / "photos" / place / class_id / "a.png"
                 image.parent.mkdir(parents=True)
@@ -135,6 +139,8 @@ class Bases:
         for name in ("map.json", "other.json"):
             same = {"n02106662": "n02106662", "Tench_2": "Tench_2"}
             (folder / name).write_text(json.dumps(same))
+        for name in ("groups.csv", "other.csv"):
+            (folder / name).write_text(f"key,group\nTench_2_a,{name}\n")
         lora = folder / "loras/sketch/sketch.safetensors"
         lora.parent.mkdir(parents=True)
         lora.touch()

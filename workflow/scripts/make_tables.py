@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from capsynth import cli
+from capsynth.reporting.budgets import read_budgets
 from capsynth.reporting.data_notes import Images, data_notes
 from capsynth.reporting.fallback_notes import fallback_notes
 from capsynth.reporting.score_tables import make_tables
@@ -22,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, fromfile_prefix_chars="@")
     parser.add_argument("--scores", type=Path, required=True)
+    parser.add_argument("--budgets", type=Path, required=True)
     parser.add_argument("--config-json", required=True, help="JSON of settings.ReportSettings")
     parser.add_argument("--output-dir", type=Path, required=True)
     parser.add_argument("--class-ids", nargs="+", default=[], help="of the data set")
@@ -52,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     notes += fallback_notes(prompts, held)
     for note in notes:
         log.warning(note)
-    make_tables(read_scores(args.scores), settings, args.output_dir, notes)
+    budgets = read_budgets(args.budgets)
+    make_tables(read_scores(args.scores), settings, budgets, args.output_dir, notes)
 
 
 if __name__ == "__main__":

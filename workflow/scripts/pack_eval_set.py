@@ -13,6 +13,7 @@ from capsynth.datasets.layouts import (
     CLASS_FOLDERS,
     CORRUPTION_FOLDERS,
     LAYOUTS,
+    UNKNOWN_LAYOUT,
     read_class_map,
 )
 from capsynth.datasets.rows import SourceSettings
@@ -28,9 +29,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--folder", type=Path, nargs="+", help="roots of the class folders")
     where.add_argument("--source", help="JSON of rows.SourceSettings")
-    parser.add_argument("--layout", choices=LAYOUTS, default=CLASS_FOLDERS)
+    parser.add_argument("--layout", choices=(*LAYOUTS, UNKNOWN_LAYOUT), default=CLASS_FOLDERS)
     parser.add_argument("--class-map", type=Path, help="which classes a folder stands for")
-    parser.add_argument("--class-ids", nargs="+", required=True, help="of the data set")
+    parser.add_argument("--class-ids", nargs="+", help="of the data set; not of unknown images")
     parser.add_argument("--kept-class-ids", nargs="+", help="those of the set; all by default")
     parser.add_argument("--selection", help="JSON of selection.Selection; all by default")
     parser.add_argument("--format", required=True, help="JSON of packing.ImageFormat")
@@ -61,9 +62,14 @@ def main(argv: Sequence[str] | None = None) -> None:
             read_class_map(args.class_map) if args.class_map else None,
             tuple(itertools.product(args.corruptions, args.severities)) if on_disk else (),
         )
+    class_ids = args.class_ids
+    if args.layout == UNKNOWN_LAYOUT and isinstance(source, EvalSource):
+        class_ids = list(dict.fromkeys(folder.class_id for folder in source.folders(())))
+    elif class_ids is None:
+        parser.error("--class-ids is missing: name the classes of the data set")
     pack_evaluation_set(
         source,
-        args.class_ids,
+        class_ids,
         settings_from_json(ImageFormat, args.format),
         args.source_token,
         args.tar,

@@ -12,7 +12,7 @@ from capsynth.datasets.openmoji.folders import render_folders
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--split", required=True, help="train, val, v2, sketch, r or a")
+    parser.add_argument("--split", required=True, help="train, val, v2, sketch, r, a or unknown")
     parser.add_argument("--class-ids", nargs="+", required=True)
     parser.add_argument("--images-per-class", type=int, required=True)
     parser.add_argument("--seed", type=int, required=True)

@@ -69,7 +69,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = runs[0].config
     training_sets = list(config["training_sets"])
     fitted = config["report"].get("calibration_set")  # which is not reported
-    eval_sets = [name for name in config["eval_sets"] if name != fitted]
+    held_out = config.get("learning_curves", {}).get("eval_set")  # nor is this one
+    eval_sets = [
+        name
+        for name, entry in config["eval_sets"].items()
+        if name not in (fitted, held_out) and not entry.get("unknown")  # there is no accuracy
+    ]
     plot_sweep(read_sweep_scores(scores), training_sets, eval_sets, figures)
     print(*(scores, *figures), sep="\n")
 

@@ -6,12 +6,16 @@ from capsynth.datasets.folder import NEVER_PACKED, drawn_token, files_token, sou
 from capsynth.datasets.imagenet import subset
 from capsynth.datasets.layouts import (
     CORRUPTION_FOLDERS,
+    UNKNOWN_LAYOUT,
     check_mapped,
     class_folders,
+    answer_groups,
     mapped_classes,
     read_class_map,
+    unknown_folders,
 )
 from capsynth.datasets.missing import missing_message
+from capsynth.datasets.openmoji.unknown import UNKNOWN_BY_ID
 from capsynth.datasets.rows import SourceSettings
 from capsynth.datasets.sources import (
     SOURCES,
@@ -76,7 +80,8 @@ def eval_class_ids(eval_set_name):
     kept = set(CLASS_IDS if kept is None else subset(kept) if isinstance(kept, str) else kept)
     if eval_set["class_map"] is not None:
         check_mapped(class_map_of(eval_set_name), CLASS_IDS)
-        # A class that is only the second of its folders has no image.
+        eval_answer_groups(eval_set_name)  # told before the first job, if folders contradict
+        # A class that is only the second of its folders has no image: see eval_answer_groups.
         wanted = [class_id for class_id in CLASS_IDS if class_id in kept]
         kept = mapped_classes(class_map_of(eval_set_name), wanted)
     class_ids = [class_id for class_id in CLASS_IDS if class_id in kept]
@@ -89,9 +94,25 @@ def eval_class_ids(eval_set_name):
 
 
 @functools.cache
+def eval_answer_groups(eval_set_name):
+    """The answers that are right for classes of an evaluation set, where one has several."""
+    class_map = class_map_of(eval_set_name)
+    if class_map is None:
+        return {}
+    kept = config["eval_sets"][eval_set_name]["classes"]
+    kept = CLASS_IDS if kept is None else subset(kept) if isinstance(kept, str) else kept
+    groups = answer_groups(class_map, set(CLASS_IDS) & set(kept))
+    return {class_id: group for class_id, group in groups.items() if len(group) > 1}
+
+
+@functools.cache
 def eval_class_folders(eval_set_name):
-    """The class folders of an evaluation set on disk."""
+    """The class folders of an evaluation set on disk; of unknown images the folders they are in."""
     eval_set = config["eval_sets"][eval_set_name]
+    if eval_set["unknown"] and eval_set["source"] != "openmoji":
+        roots = [Path(root) for root in source_roots(eval_set)]
+        # Roots that are missing are told with all others that are.
+        return unknown_folders(roots) if all(root.exists() for root in roots) else []
     if eval_set["source"] == "openmoji":
         roots, layout = [f"results/eval_sets/source/{eval_set_name}"], "class-folders"
     else:
@@ -291,6 +312,11 @@ def eval_source(wildcards):
     """Where the images of an evaluation set lie, and what they are."""
     name = wildcards.eval_set
     eval_set = config["eval_sets"][name]
+    if eval_set["unknown"]:
+        if eval_set["source"] == "openmoji":
+            folder = f"results/eval_sets/source/{name}"
+            return flags(folder=folder, class_ids=unknown_kinds(name))
+        return flags(folder=source_roots(eval_set), layout=UNKNOWN_LAYOUT)
     classes = {"class_ids": CLASS_IDS}
     if eval_class_ids(name) != CLASS_IDS:
         classes["kept_class_ids"] = eval_class_ids(name)
@@ -338,4 +364,11 @@ def eval_scene_flags(wildcards):
     """What is drawn into the folder of an evaluation set."""
     names = ("split", "images_per_class", "seed", "context_bias")
     values = {name: config["eval_sets"][wildcards.eval_set][name] for name in names}
-    return flags(class_ids=eval_class_ids(wildcards.eval_set), **values)
+    is_unknown = config["eval_sets"][wildcards.eval_set]["unknown"]
+    drawn = unknown_kinds if is_unknown else eval_class_ids
+    return flags(class_ids=drawn(wildcards.eval_set), **values)
+
+
+def unknown_kinds(eval_set_name):
+    """The kinds of things that a set of the embedded world shows of which none is a class."""
+    return config["eval_sets"][eval_set_name]["classes"] or list(UNKNOWN_BY_ID)

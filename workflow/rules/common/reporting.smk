@@ -20,6 +20,18 @@ PREDICTIONS = [
     for run in RUNS
     for eval_set in REPORTED_EVAL_SETS
 ]
+HISTORIES = [f"results/{DATASET}/checkpoints/{run}.json" for run in RUNS]
+# Training sets of real and synthetic images: how many of each, their manifests tell.
+MIXED = [
+    name for name, mix in config["training_sets"].items() if mix["real"] > 0 and mix["variants"]
+]
+MIXED_MANIFESTS = [
+    f"results/{DATASET}/images/{variant}/{shard}.jsonl"
+    for variant in dict.fromkeys(
+        v for name in MIXED for v in config["training_sets"][name]["variants"]
+    )
+    for shard in SHARDS
+]
 # Captions, and the first part of a class: what a gallery can show.
 GALLERY = config["report"]["gallery"]
 GALLERY_CLASSES = dict.fromkeys([*GALLERY["ambiguous"], *CLASS_IDS[: GALLERY["max_classes"]]])
@@ -36,8 +48,10 @@ EXAMPLE_PREDICTIONS = predictions_of(COMPARISONS[0] if HAS_EXAMPLES else [], FIR
 REPORT_FILES = [
     *(f"results/report/tables/{table}.html" for table in TABLES),
     *(["results/report/tables/ablations.html"] if ABLATIONS else []),
+    *SUBGROUP_REPORT,
     *ROBUSTNESS_REPORT,
     *CALIBRATION_REPORT,
+    *CONVERGENCE_REPORT,
     *(f"results/report/class-gains-{i}.png" for i in range(len(COMPARISONS))),
     *(["results/report/gallery.html"] if GALLERY_CAPTIONERS else []),
     *(["results/report/senses.png"] if GALLERY_CAPTIONERS and GALLERY["ambiguous"] else []),
@@ -108,6 +122,20 @@ def noted_arguments(wildcards):
     for variant, files in noted_prompts().items():
         words += ["--prompts", variant, *files]
     return argument_file("tables", words)
+
+
+def budget_arguments(wildcards):
+    """The trainings, and what their training sets consist of, as arguments."""
+    words = ["--dataset", DATASET, "--class-ids", *CLASS_IDS, "--parts-per-class", PARTS]
+    sets = config["training_sets"]
+    words += ["--real", *(name for name, mix in sets.items() if mix["real"] > 0)]
+    for name, mix in sets.items():
+        for variant, share in mix["variants"].items():
+            words += ["--synthetic", name, f"results/{DATASET}/images/{variant}", share]
+    for run, history in zip(RUNS, HISTORIES):
+        name, recipe, _ = run.split("/")
+        words += ["--training", name, recipe, config["recipes"][recipe]["batch_size"], history]
+    return argument_file("budgets", words)
 
 
 def ablation_settings(wildcards):

@@ -9,9 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from capsynth import classes as class_sources
+from capsynth.config_entries import entries_of, list_of, section_of
 from capsynth.datasets.imagenet import SUBSETS
 from capsynth.schema import KeyPath, key_name, schema_at
 from capsynth.schema_messages import did_you_mean, show, unknown_name
+from capsynth.subgroup_checks import check_groups, check_unknown_sets
 
 # What a template of each strategy must fill in.
 PLACEHOLDERS: Mapping[str, tuple[str, ...]] = {
@@ -92,6 +94,9 @@ def _references(config: Any) -> Iterator[tuple[KeyPath, Any, str]]:
         yield ("report", "ablation_baseline"), report["ablation_baseline"], "training_sets"
     if report.get("calibration_set") is not None:
         yield ("report", "calibration_set"), report["calibration_set"], "eval_sets"
+    curves = section_of(config, "learning_curves")
+    if curves.get("eval_set") is not None:
+        yield ("learning_curves", "eval_set"), curves["eval_set"], "eval_sets"
     robustness = section_of(report, "robustness")
     for shifted, clean in section_of(robustness, "clean").items():
         yield ("report", "robustness", "clean", shifted), shifted, "eval_sets"
@@ -108,6 +113,9 @@ def _references(config: Any) -> Iterator[tuple[KeyPath, Any, str]]:
         yield ("report", "gallery", "variants", index), name, "variants"
     for index, name in enumerate(list_of(section_of(config, "export"), "variants")):
         yield ("export", "variants", index), name, "variants"
+    if section_of(report, "fidelity").get("reference") is not None:
+        reference = section_of(report, "fidelity")["reference"]
+        yield ("report", "fidelity", "reference"), reference, "eval_sets"
     for index, name in enumerate(list_of(section_of(report, "fidelity"), "extractors")):
         yield ("report", "fidelity", "extractors", index), name, "feature_extractors"
 
@@ -154,6 +162,9 @@ def check_values(config: Any) -> Iterator[str]:
         yield from check_recipe(f"recipes.{name}", recipe)
     yield from _check_privacy(config)
     yield from _check_calibration_set(config)
+    yield from _check_curve_set(config)
+    yield from check_unknown_sets(config)
+    yield from check_groups(config)
     yield from _check_replicates(config)
     for row, pair in enumerate(list_of(section_of(config, "report"), "comparisons")):
         if isinstance(pair, list) and len(pair) == 2 and pair[0] == pair[1]:
@@ -200,6 +211,34 @@ def _check_calibration_set(config: Any) -> Iterator[str]:
         if entry.get(key):
             yield (
                 f"report.calibration_set: {name!r} has {key}; name a set of plain images of all "
+                "classes"
+            )
+
+
+def _check_curve_set(config: Any) -> Iterator[str]:
+    report = section_of(config, "report")
+    name = section_of(config, "learning_curves").get("eval_set")
+    if not isinstance(name, str):
+        return
+    for key in ("in_distribution", "calibration_set"):
+        if name == report.get(key):
+            yield (
+                f"learning_curves.eval_set: {name!r} is report.{key}, and whoever looks at "
+                "learning curves may choose by them; name a set that is used for nothing else"
+            )
+    robustness = section_of(report, "robustness")
+    for key in ("clean", "published"):
+        pairs = section_of(robustness, key).items()
+        if any(name in pair for pair in pairs):
+            yield (
+                f"report.robustness.{key}: names {name!r}, which is learning_curves.eval_set and "
+                "not reported; name another set"
+            )
+    entry = section_of(section_of(config, "eval_sets"), name)
+    for key in ("classes", "corruptions"):
+        if entry.get(key):
+            yield (
+                f"learning_curves.eval_set: {name!r} has {key}; name a set of plain images of all "
                 "classes"
             )
 
@@ -417,22 +456,3 @@ def template_problems(template: str, strategy: str) -> list[str]:
         if name not in used
     ]
     return problems
-
-
-def section_of(config: Any, name: str) -> dict[str, Any]:
-    """Return a section of the configuration; {} if it is not there or no mapping."""
-    section = config.get(name) if isinstance(config, dict) else None
-    return section if isinstance(section, dict) else {}
-
-
-def entries_of(config: Any, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the entries of a section that are mappings, by name."""
-    for key, entry in section_of(config, name).items():
-        if isinstance(entry, dict):
-            yield key, entry
-
-
-def list_of(entry: Mapping[str, Any], key: str) -> list[Any]:
-    """Return the list at a key; [] if there is none."""
-    value = entry.get(key)
-    return value if isinstance(value, list) else []

@@ -7,6 +7,7 @@ a metric is written once. A new metric is one more entry in ``METRICS``.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ ECE_BINS = 15
 # Numbers that are worked on at once: what a processor keeps in its cache.
 PER_BLOCK = 1 << 16
 TOP = 5
+WORST_CLASS = "worst_class"
 # Softmax in single precision underflows to 0; the logarithm is taken of the least normal number.
 LEAST_PROBABILITY = float(np.finfo(np.float32).tiny)
 
@@ -35,6 +37,9 @@ class SampleScores:
         nll: Negative natural logarithm of the probability of the target, shape (n,).
         confidence: Probability of the most probable class, shape (n,).
         brier: Squared distance of the probabilities from the target's unit vector, shape (n,).
+        target: Index of the true class, shape (n,).
+        prediction: Index of the predicted class, shape (n,).
+        classes: How many classes could be answered.
     """
 
     correct: Booleans
@@ -42,6 +47,9 @@ class SampleScores:
     nll: Floats
     confidence: Floats
     brier: Floats
+    target: Integers
+    prediction: Integers
+    classes: int
 
     def __len__(self) -> int:
         return len(self.correct)
@@ -54,6 +62,9 @@ class SampleScores:
             self.nll[rows],
             self.confidence[rows],
             self.brier[rows],
+            self.target[rows],
+            self.prediction[rows],
+            self.classes,
         )
 
 
@@ -92,6 +103,9 @@ def score_samples(probabilities: Floats, prediction: Integers, target: Integers)
         nll=-np.log(np.maximum(of_target[:, 0], LEAST_PROBABILITY)),
         confidence=probabilities.max(axis=1, initial=0.0),
         brier=np.einsum("ij,ij->i", distance, distance),
+        target=np.asarray(target),
+        prediction=np.asarray(prediction),
+        classes=classes,
     )
 
 
@@ -115,6 +129,87 @@ def means_of_parts(values: npt.NDArray[np.generic], weights: Floats, starts: Int
     """
     sums: Floats = np.add.reduceat(weights * values.astype(np.float64), starts, axis=1)
     return sums / np.add.reduceat(weights, starts, axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class ClassSums:
+    """Weights of the samples summed by class, from which the metrics of classes are computed.
+
+    Attributes:
+        right: Of the right answers, shape (draws, classes).
+        of_target: Of the samples of each class, same shape.
+        of_prediction: Of the samples that each class was predicted for, same shape.
+        present: The classes that have samples.
+    """
+
+    right: Floats
+    of_target: Floats
+    of_prediction: Floats
+    present: Integers
+
+    @cached_property
+    def recall(self) -> Floats:
+        """Accuracy on each class, shape (draws, classes); 0 for a class without samples."""
+        return _shares(self.right, self.of_target)
+
+    @cached_property
+    def precision(self) -> Floats:
+        """Share of each class's predictions that are right, shape (draws, classes).
+
+        0 for a class that is never predicted, as ``zero_division=0`` of scikit-learn has it. Unlike
+        recall it depends on how many samples each of the classes has.
+        """
+        return _shares(self.right, self.of_prediction)
+
+
+def _shares(part: Floats, whole: Floats) -> Floats:
+    shares: Floats = np.divide(part, whole, out=np.zeros_like(whole), where=whole > 0.0)
+    return shares
+
+
+def class_sums(scores: SampleScores, weights: Floats) -> ClassSums:
+    """Return the weights (draws, n) summed by class."""
+    right = np.flatnonzero(scores.correct)
+    return ClassSums(
+        _sums_of(scores.target[right], np.take(weights, right, axis=1), scores.classes),
+        _sums_of(scores.target, weights, scores.classes),
+        _sums_of(scores.prediction, weights, scores.classes),
+        np.unique(scores.target),
+    )
+
+
+def _sums_of(label: Integers, weights: Floats, classes: int) -> Floats:
+    """Return the sums of weights (draws, n) by label: shape (draws, classes)."""
+    sums = np.zeros((len(weights), classes))
+    if not len(label):
+        return sums
+    order = np.argsort(label, kind="stable")
+    found, starts = np.unique(label[order], return_index=True)
+    # As many draws at once as stay in the processor's cache.
+    size = max(1, PER_BLOCK // len(label))
+    for start in range(0, len(weights), size):
+        block = weights[start : start + size].take(order, axis=1)
+        sums[start : start + size, found] = np.add.reduceat(block, starts, axis=1)
+    return sums
+
+
+def _balanced_accuracy(sums: ClassSums) -> Floats:
+    """Return the mean accuracy over the classes that have samples."""
+    return sums.recall[:, sums.present].mean(axis=1)
+
+
+def _macro_precision(sums: ClassSums) -> Floats:
+    """Return the mean precision over the classes that have samples."""
+    return sums.precision[:, sums.present].mean(axis=1)
+
+
+def _worst_class(sums: ClassSums) -> Floats:
+    """Return the least accuracy on a class that has samples.
+
+    The minimum of estimates is below the least of what they estimate, the more so the fewer samples
+    a class has: ``minima`` has an interval that says how far.
+    """
+    return sums.recall[:, sums.present].min(axis=1)
 
 
 def error(scores: SampleScores, weights: Floats) -> Floats:
@@ -220,12 +315,23 @@ class Metric:
         classes_above: It is defined for more classes than this.
         values: Of a metric that is a mean over samples: their values, from which it is computed for
             many parts of an evaluation set at once.
+        of_sums: Of a metric of classes: how it is computed from sums that all such metrics share.
     """
 
     function: Callable[[SampleScores, Floats], Floats]
     most: float = 1.0
     classes_above: int = 0
     values: Callable[[SampleScores], npt.NDArray[np.generic]] | None = None
+    of_sums: Callable[[ClassSums], Floats] | None = None
+
+
+def _of_classes(of_sums: Callable[[ClassSums], Floats]) -> Metric:
+    return Metric(lambda scores, weights: of_sums(class_sums(scores, weights)), of_sums=of_sums)
+
+
+def precision_of(index: int) -> Metric:
+    """Return the precision of one class: the share of its predictions that are right."""
+    return _of_classes(lambda sums: sums.precision[:, index])
 
 
 TOP1 = Metric(top1, values=lambda scores: scores.correct)
@@ -233,9 +339,12 @@ ERROR = Metric(error, values=lambda scores: ~scores.correct)
 
 METRICS: dict[str, Metric] = {
     "top1": TOP1,
-    "top5": Metric(top5, classes_above=TOP),
+    "top5": Metric(top5, classes_above=TOP, values=lambda scores: scores.correct_top5),
     "nll": Metric(nll, most=np.inf),
     "brier": Metric(brier, most=2.0),
     "ece": Metric(ece),
     "adaptive_ece": Metric(adaptive_ece),
+    "balanced_accuracy": _of_classes(_balanced_accuracy),
+    "macro_precision": _of_classes(_macro_precision),
+    WORST_CLASS: _of_classes(_worst_class),
 }

@@ -15,6 +15,8 @@ from capsynth.integrity import Damaged
 from capsynth.parquet import read_parquet, write_parquet
 
 METADATA_KEY = b"capsynth"
+# The target of images that are of none of the classes.
+UNKNOWN = -1
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +37,12 @@ class Predictions:
         target: Index of the true class, shape (n,), int64.
         prediction: Index of the predicted class, shape (n,), int64.
         probabilities: Shape (n, classes), float32.
+        sources: What every sample shows: samples of one class and source are the same photograph,
+            shape (n,), strings; None where evaluation did not look.
+        log_sum_exp: Logarithm of the sum of the exponentials of the logits that took part, shape
+            (n,), float32: the negative energy of Liu et al. None in files without it.
+        is_unknown: Whether the samples are of no class: each target is -1 then, and its class what
+            its folder is called.
     """
 
     dataset: str
@@ -49,6 +57,9 @@ class Predictions:
     target: npt.NDArray[np.int64]
     prediction: npt.NDArray[np.int64]
     probabilities: npt.NDArray[np.float32]
+    sources: npt.NDArray[np.str_] | None = None
+    log_sum_exp: npt.NDArray[np.float32] | None = None
+    is_unknown: bool = False
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -60,6 +71,8 @@ def _check(
     targets: npt.NDArray[np.integer],
     probabilities: npt.NDArray[np.floating],
     class_ids: Sequence[str],
+    log_sum_exp: npt.NDArray[np.floating] | None,
+    is_unknown: bool,
 ) -> None:
     """Raise CapsynthError if the arrays do not fit each other."""
     n, classes = len(keys), len(class_ids)
@@ -70,7 +83,12 @@ def _check(
         )
     if n == 0:
         raise CapsynthError(f"{path}: no sample was evaluated; give the evaluation set images")
-    if not (0 <= targets.min() and targets.max() < classes):
+    if is_unknown and (targets != UNKNOWN).any():
+        raise CapsynthError(
+            f"{path}: images of unknown classes have targets other than {UNKNOWN}; evaluate the "
+            "run again"
+        )
+    if not is_unknown and not (0 <= targets.min() and targets.max() < classes):
         raise CapsynthError(
             f"{path}: targets lie in {targets.min()}..{targets.max()}, classes in "
             f"0..{classes - 1}; evaluate the run again"
@@ -84,6 +102,13 @@ def _check(
         raise CapsynthError(
             f"{path}: probabilities are not finite, so the training diverged; lower the "
             "learning_rate of its recipe"
+        )
+    if log_sum_exp is not None and (
+        log_sum_exp.shape != (n,) or not np.isfinite(log_sum_exp).all()
+    ):
+        raise CapsynthError(
+            f"{path}: energies of shape {log_sum_exp.shape} do not fit {n} samples or are not "
+            "finite; evaluate the run again"
         )
 
 
@@ -100,6 +125,9 @@ def write_predictions(
     seed: int,
     eval_set: str,
     fingerprint: str,
+    sources: Sequence[str] | None = None,
+    log_sum_exp: npt.NDArray[np.floating] | None = None,
+    unknown_class_ids: Sequence[str] | None = None,
 ) -> None:
     """Write predictions as Parquet, atomically; equal predictions give equal bytes.
 
@@ -115,13 +143,18 @@ def write_predictions(
         seed: Training seed.
         eval_set: Name of the evaluation set.
         fingerprint: Fingerprint of the configuration that made the predictions.
+        sources: What every sample shows, n of them; None where nobody looked.
+        log_sum_exp: Of the logits, shape (n,); None leaves the column out.
+        unknown_class_ids: What the samples are called that are of no class, n of them; None if they
+            are of the classes.
 
     Raises:
         CapsynthError: If the arrays do not fit each other, a key repeats within a class, a target
             is no class or a probability is not finite.
     """
-    _check(path, keys, targets, probabilities, class_ids)
-    about = {
+    is_unknown = unknown_class_ids is not None
+    _check(path, keys, targets, probabilities, class_ids, log_sum_exp, is_unknown)
+    about: dict[str, object] = {
         "dataset": dataset,
         "training_set": training_set,
         "recipe": recipe,
@@ -130,15 +163,27 @@ def write_predictions(
         "class_ids": list(class_ids),
         "fingerprint": fingerprint,
     }
+    if sources is not None and len(sources) != len(keys):
+        raise CapsynthError(f"{path}: {len(sources)} sources of {len(keys)} samples")
+    if is_unknown:
+        about["unknown"] = True
+    names = unknown_class_ids or [class_ids[target] for target in targets]
     flat = np.ascontiguousarray(probabilities, dtype=np.float32).reshape(-1)
+    shown = {} if sources is None else {"source": pa.array(list(sources), pa.string())}
     table = pa.table(
         {
             "key": pa.array(list(keys), pa.string()),
-            "class_id": pa.array([class_ids[target] for target in targets], pa.string()),
+            "class_id": pa.array(list(names), pa.string()),
             "target": pa.array(targets, pa.int64()),
             "prediction": pa.array(probabilities.argmax(axis=1), pa.int64()),
             "probabilities": pa.FixedSizeListArray.from_arrays(
                 pa.array(flat, pa.float32()), len(class_ids)
+            ),
+            **shown,
+            **(
+                {}
+                if log_sum_exp is None
+                else {"log_sum_exp": pa.array(log_sum_exp.astype(np.float32), pa.float32())}
             ),
         }
     ).replace_schema_metadata({METADATA_KEY: dump_json(about).encode()})
@@ -169,6 +214,13 @@ def read_predictions(path: Path) -> Predictions:
             target=table["target"].to_numpy(),
             prediction=table["prediction"].to_numpy(),
             probabilities=probabilities.flatten().to_numpy().reshape(len(table), classes),
+            sources=np.array(table["source"].to_pylist(), dtype=np.str_)
+            if "source" in table.column_names
+            else None,
+            log_sum_exp=(
+                table["log_sum_exp"].to_numpy() if "log_sum_exp" in table.column_names else None
+            ),
+            is_unknown=bool(about.get("unknown", False)),
         )
     except FileNotFoundError as error:
         raise CapsynthError(f"{path} does not exist; evaluate the run first") from error
@@ -184,5 +236,7 @@ def read_predictions(path: Path) -> Predictions:
         predictions.target,
         predictions.probabilities,
         predictions.class_ids,
+        predictions.log_sum_exp,
+        predictions.is_unknown,
     )
     return predictions

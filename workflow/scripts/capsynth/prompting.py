@@ -1,7 +1,8 @@
 """Writing prompts: what the generator is asked for, by strategy.
 
 A strategy is a template and what fills it in. Where the template has ``{caption}`` there are
-prompts for each caption of a real image, else ``images_per_class`` of them. Key and noise of a
+prompts for each caption of a real image, else ``images_per_class`` of them, or as many as the class
+has real images. Key and noise of a
 prompt follow from its place alone, not from how many others there are: a smaller set is part of a
 larger one, and prompts of the same place in two variants start from the same noise.
 """
@@ -24,7 +25,7 @@ from capsynth.files import read_json_lines, write_json_lines
 from capsynth.fingerprints import fingerprint
 from capsynth.names import check_name
 from capsynth.seeding import SEED_BITS, derive_seed
-from capsynth.shards import OK, part_of
+from capsynth.shards import OK, part_of, read_manifest, usable
 from capsynth.wording import has_class_word, has_subject, subject_of
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ class Strategy:
 
     @property
     def needs_captions(self) -> bool:
-        """Whether there is a prompt for each caption, or ``images_per_class`` prompts."""
+        """Whether there is a prompt for each caption, or a number of prompts a class."""
         return self.template is not None and bool(
             placeholders(self.template) & {"caption", "subject"}
         )
@@ -123,7 +124,8 @@ class PromptSettings:
         strategy: Name in ``STRATEGIES``.
         templates: Templates; image ``index`` takes the one at ``index`` modulo their number.
         backgrounds: What ``{background}`` stands for, in turn; empty if no template has it.
-        images_per_class: Images a class, for strategies without captions.
+        images_per_class: Images a class, for strategies without captions; None for as many as the
+            class has real images.
         images_per_caption: Images a caption, for strategies with captions. Of a fraction, as many
             captions get one more.
         on_classless: Name in ``CLASSLESS_POLICIES``, for strategies with captions.
@@ -275,6 +277,7 @@ def write_prompts(
     part: int,
     parts_per_class: int,
     captions: Path | None,
+    real: Sequence[Path],
     output: Path,
     max_fallback: float = 1.0,
     variant: str = "?",
@@ -288,6 +291,8 @@ def write_prompts(
         part: Part of the class.
         parts_per_class: Number of parts.
         captions: JSON Lines with ``key, index, number, caption`` of the part's real images.
+        real: Manifests of all real images of the class, which are counted where the settings do not
+            say how many prompts it gets; those set aside do not count.
         output: The prompts, images of one real image together.
         max_fallback: Share of the captions that may fall back: see ``fallbacks.check_fallbacks``.
         variant: Name of the variant, for messages.
@@ -305,20 +310,35 @@ def write_prompts(
         made = _Counted(maker, variant, captions, max_fallback)
         rows = list(made.prompts(read_json_lines(captions)))
     else:
-        every = (maker.prompt(index) for index in range(settings.images_per_class or 0))
+        every = (maker.prompt(index) for index in range(_number(settings, about, real)))
         rows = [row for row in every if part_of(row.key, parts_per_class) == part]
     write_json_lines(output, map(asdict, rows))
+
+
+def _number(settings: PromptSettings, about: ClassInfo, real: Sequence[Path]) -> int:
+    """Return how many prompts a class gets that has no captions."""
+    if settings.images_per_class is not None:
+        return settings.images_per_class
+    if not real:
+        raise CapsynthError(
+            f"strategy {settings.strategy!r} needs images_per_class, or --real to count images of"
+        )
+    number = sum(len(usable(read_manifest(path))) for path in real)
+    if not number:
+        raise CapsynthError(f"class {about.class_id!r} has no real images; give images_per_class")
+    return number
 
 
 def _check_settings(settings: PromptSettings, about: ClassInfo) -> None:
     used = placeholders(*settings.templates)
     captions = STRATEGIES[settings.strategy].needs_captions
-    amount = "images_per_caption" if captions else "images_per_class"
     if not settings.templates:
         raise CapsynthError(f"strategy {settings.strategy!r} needs templates; give at least one")
-    if not getattr(settings, amount):
-        raise CapsynthError(f"strategy {settings.strategy!r} needs {amount}; give a number above 0")
     if captions:
+        if not settings.images_per_caption:
+            raise CapsynthError(
+                f"strategy {settings.strategy!r} needs images_per_caption; give a number above 0"
+            )
         check_name("value of on_classless", str(settings.on_classless), CLASSLESS_POLICIES)
     if "background" in used and not settings.backgrounds:
         raise CapsynthError(f"strategy {settings.strategy!r} needs backgrounds; give at least one")

@@ -1,20 +1,27 @@
 """How the folders of an evaluation set on disk are arranged, and which class each of them holds."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from capsynth.datasets.entries import class_entries
+from capsynth.datasets.folder import EXTENSIONS
 from capsynth.datasets.imagenet import wordnet_ids
 from capsynth.errors import CapsynthError
-from capsynth.names import check_name
+from capsynth.names import check_name, shown
 from capsynth.user_files import csv_rows, json_value, read_text
 
 CLASS_FOLDERS = "class-folders"
 INDEX_FOLDERS = "index-folders"
 CORRUPTION_FOLDERS = "corruption-folders"
 LAYOUTS = (CLASS_FOLDERS, INDEX_FOLDERS, CORRUPTION_FOLDERS)
+
+# How a set of images that are of no class is arranged: in folders of any names, or in none.
+UNKNOWN_LAYOUT = "unknown"
+# What images are called that lie in no folder of their own.
+UNKNOWN_FOLDER = "unknown"
 
 MAP_COLUMNS = ("folder", "class_id")
 ClassMap = Mapping[str, Sequence[str]]
@@ -105,10 +112,9 @@ def check_mapped(class_map: ClassMap, class_ids: Sequence[str]) -> None:
 
 
 def mapped_class(class_ids: Sequence[str], wanted: Sequence[str]) -> str | None:
-    """Return the class of a folder that stands for ``class_ids``: the first that is wanted.
+    """Return the class that a folder of ``class_ids`` counts as: the first that is wanted.
 
-    A folder that stands for several wanted classes counts as the first alone: a classifier that
-    answers with another of them is marked wrong.
+    The others are right answers too, see ``answer_groups``.
     """
     return next((class_id for class_id in class_ids if class_id in wanted), None)
 
@@ -117,6 +123,29 @@ def mapped_classes(class_map: ClassMap, wanted: Sequence[str]) -> set[str]:
     """Return the classes that folders count as: the classes of the set."""
     found = {mapped_class(class_ids, wanted) for class_ids in class_map.values()}
     return {class_id for class_id in found if class_id is not None}
+
+
+def answer_groups(class_map: ClassMap, wanted: Collection[str]) -> dict[str, list[str]]:
+    """Return the answers that are right for each class of a set, itself first.
+
+    ObjectNet counts so: a folder that stands for several classes of ImageNet is recognised by any
+    of them (Barbu et al., ObjectNet, NeurIPS 2019).
+
+    Raises:
+        CapsynthError: If two folders share a class and not the list of classes, so that one answer
+            would be right for images of two classes.
+    """
+    owners: dict[str, tuple[str, list[str]]] = {}
+    for folder, class_ids in class_map.items():
+        group = [class_id for class_id in class_ids if class_id in wanted]
+        for class_id in group:
+            other, known = owners.setdefault(class_id, (folder, group))
+            if known != group:
+                raise CapsynthError(
+                    f"class_map: folders {other!r} and {folder!r} share the class {class_id!r} and "
+                    "not their lists of classes; give both the same list, or the class to one"
+                )
+    return {group[0]: group for _, group in owners.values()}
 
 
 def root_prefixes(roots: Sequence[Path]) -> list[str]:
@@ -143,7 +172,7 @@ def class_folders(
         layout: One of ``LAYOUTS``.
         class_ids: The classes of the set.
         class_map: Class folders only: classes of each folder, whose names are then no class
-            identifiers. The first that is one of ``class_ids`` counts.
+            identifiers. An image has the first that is one of ``class_ids``.
         corruptions: Corruption folders only: names and severities that are taken.
 
     Raises:
@@ -172,6 +201,38 @@ def class_folders(
         present = {f.path.parent for f in found if os.path.lexists(f.path.parent)}
         held = {f.corruption for f in found if f.path.parent in present}
         found = [f for f in found if f.path.parent in present or f.corruption not in held]
+    return found
+
+
+def unknown_folders(roots: Sequence[Path]) -> list[ClassFolder]:
+    """Return the folders of a set whose images are of no class, whatever the folders are called.
+
+    Images that lie in a root itself are taken too; they are called ``unknown``.
+
+    Raises:
+        CapsynthError: If a root cannot be read, holds something that may be a folder of images and
+            cannot be read, or holds neither folders nor images.
+    """
+    found: list[ClassFolder] = []
+    for root, prefix in zip(roots, root_prefixes(roots), strict=True):
+        try:
+            names, problems, others = class_entries(root)
+        except OSError as error:
+            raise CapsynthError(
+                f"{root} cannot be read ({error.strerror}); name a folder of images, or of folders "
+                "of images"
+            ) from None
+        if problems:
+            raise CapsynthError(
+                f"in {root} {'; '.join(problems[:3])}; mend it or move it elsewhere"
+            )
+        start = f"{prefix}/" if prefix else ""
+        if any(Path(name).suffix.lower() in EXTENSIONS for name in others):
+            found.append(ClassFolder(UNKNOWN_FOLDER, root, f"{start}.", prefix))
+        found += [ClassFolder(shown(n), root / n, start + n, prefix) for n in names]
+    if not found:
+        listed = ", ".join(map(str, roots))
+        raise CapsynthError(f"{listed} holds no images and no folders; put some there")
     return found
 
 

@@ -25,7 +25,7 @@ from capsynth.reporting.style import (
     save_figure,
 )
 from capsynth.reporting.tables import (
-    MISSING,
+    AT_MOST,
     Cell,
     Column,
     Table,
@@ -122,7 +122,7 @@ def _rate_cell(row: AttackScore | None) -> Cell:
         return interval_cell(None, None, None)
     if row.value is None and row.ci_high is not None:
         bounds = ("", csv_number(row.ci_low), csv_number(row.ci_high))
-        return Cell(f"{MISSING} [0.0, {decimals(100 * row.ci_high, 1)}]", bounds, None)
+        return Cell(f"{AT_MOST} {decimals(100 * row.ci_high, 1)}", bounds, None)
     return interval_cell(row.value, row.ci_low, row.ci_high)
 
 

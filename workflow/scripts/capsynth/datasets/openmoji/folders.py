@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from capsynth.datasets.drawn import images_digest
-from capsynth.datasets.openmoji.splits import SPLITS, draw_real_scene
-from capsynth.datasets.openmoji.world import CLASS_BY_ID
+from capsynth.datasets.openmoji.splits import ALL_SPLITS, classes_of, draw_real_scene
 from capsynth.errors import CapsynthError
 from capsynth.files import flush_folder, write_json
 from capsynth.names import check_name
@@ -91,9 +90,9 @@ def render_folders(
         CapsynthError: If the split or a class is unknown, a class is given twice, the bias is not
             in [0, 1] or the number of images is not positive. Nothing is written then.
     """
-    check_name("split", split, SPLITS)
+    check_name("split", split, ALL_SPLITS)
     for class_id in class_ids:
-        check_name("class", class_id, CLASS_BY_ID)
+        check_name("class", class_id, classes_of(split))
         if list(class_ids).count(class_id) > 1:
             raise CapsynthError(f"class {class_id!r} is given twice; name each class once")
     if images_per_class < 1:

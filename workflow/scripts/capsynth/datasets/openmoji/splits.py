@@ -20,6 +20,7 @@ from capsynth.datasets.openmoji.drawing import (
     place,
 )
 from capsynth.datasets.openmoji.renditions import STYLES, draw_rendition, draw_sketch
+from capsynth.datasets.openmoji.unknown import UNKNOWN, UNKNOWN_BY_ID, UNKNOWN_SUBTYPES
 from capsynth.datasets.openmoji.world import (
     BACKGROUND_PHRASES,
     BACKGROUNDS,
@@ -180,6 +181,10 @@ def _paint_plain(scene: RealScene, rng: np.random.Generator, side: int) -> Image
     return draw_scene(SUBTYPE_BY_ID[scene.subtype_id], scene.background, scene.pose, rng, side)
 
 
+def _paint_unknown(scene: RealScene, rng: np.random.Generator, side: int) -> Image.Image:
+    return draw_scene(UNKNOWN_SUBTYPES[scene.subtype_id], scene.background, scene.pose, rng, side)
+
+
 def _paint_sketch(scene: RealScene, rng: np.random.Generator, side: int) -> Image.Image:
     return draw_sketch(SUBTYPE_BY_ID[scene.subtype_id], scene.pose, rng, side)
 
@@ -233,6 +238,7 @@ _SPLITS = (
     Split("train", "nothing: these are the training images"),
     Split("val", "nothing but the draw: fresh scenes of the same distribution"),
     Split("calibration", "nothing but the draw, as val: held out to fit temperatures on"),
+    Split("held-out", "nothing but the draw, as val: for learning curves"),
     Split(
         "v2",
         "rare subtypes are common, half the context bias, objects smaller and freer",
@@ -264,6 +270,21 @@ _SPLITS = (
     ),
 )
 SPLITS: dict[str, Split] = {split.name: split for split in _SPLITS}
+# Beside them the one whose things are of no class.
+ALL_SPLITS: dict[str, Split] = {
+    **SPLITS,
+    UNKNOWN: Split(UNKNOWN, "the things: none is of a class", painter=_paint_unknown),
+}
+
+
+def classes_of(split: str) -> dict[str, ObjectClass]:
+    """Return what a split shows, by name."""
+    return UNKNOWN_BY_ID if split == UNKNOWN else CLASS_BY_ID
+
+
+def is_typical(split: str, class_id: str, background: str) -> bool:
+    """Return whether a class is usually seen on a background."""
+    return background in classes_of(split)[class_id].typical_backgrounds
 
 
 def background_probabilities(
@@ -295,8 +316,9 @@ def plan_real_scene(
     Raises:
         CapsynthError: If the split or the class is unknown or the bias is not in [0, 1].
     """
-    about = SPLITS[check_name("split", split, SPLITS)]
-    object_class = CLASS_BY_ID[check_name("class", class_id, CLASS_BY_ID)]
+    about = ALL_SPLITS[check_name("split", split, ALL_SPLITS)]
+    known = classes_of(split)
+    object_class = known[check_name("class", class_id, known)]
     if not 0 <= context_bias <= 1:
         raise CapsynthError(f"context bias {context_bias} is not a share; give one from 0 to 1")
     rng = scene_rng(split, seed, class_id, index)
@@ -341,7 +363,7 @@ def draw_real_scene(
     """
     scene = plan_real_scene(split, seed, class_id, index, context_bias)
     rng = scene_rng(split, seed, class_id, index, "paint")
-    return SPLITS[split].painter(scene, rng, side), scene
+    return ALL_SPLITS[split].painter(scene, rng, side), scene
 
 
 def background_only_accuracy(split: str, class_ids: tuple[str, ...], context_bias: float) -> float:

@@ -1,0 +1,30 @@
+"""Write the tables of the worst class and of precision by class."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from capsynth import cli
+from capsynth.reporting.scores import index_scores, read_scores
+from capsynth.reporting.settings import ReportSettings
+from capsynth.reporting.subgroup_tables import precision_table, worst_class_table
+from capsynth.reporting.tables import write_table
+from capsynth.settings import settings_from_json
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scores", type=Path, required=True)
+    parser.add_argument("--config-json", required=True, help="JSON of settings.ReportSettings")
+    parser.add_argument("--output-dir", type=Path, required=True)
+    args = parser.parse_args(argv)
+    settings = settings_from_json(ReportSettings, args.config_json)
+    index = index_scores(read_scores(args.scores))
+    for build in (worst_class_table, precision_table):
+        write_table(build(index, settings), args.output_dir)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
