@@ -14,6 +14,8 @@ CPUS := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 # With one core only, jobs that ask for two threads still run, just slower.
 CORES ?= $(shell echo $$(( $(CPUS) < 2 ? 2 : $(CPUS) )))
 PYTEST_ARGS ?=
+# Processes that run the tests: many tests wait, for SLURM or for a lock, more than they compute.
+TEST_WORKERS ?= $(shell echo $$(( $(CORES) + 1 )))
 SNAKEMAKE_ARGS ?=
 
 WITH_TOOLS := export PATH="$(abspath $(VENV))/bin:$$PATH";
@@ -90,7 +92,7 @@ python workflow/scripts/warm.py serve -- \
 snakemake --cores 1 $(1) --report results/report.html >logs/report.log 2>&1 9>&- \
   || { cat logs/report.log >&2; exit 1; }; \
 python workflow/scripts/print_table.py --table results/report/tables/main.md \
-  --report results/report.html 9>&-
+  results/report/tables/comparisons.md --report results/report.html 9>&-
 endef
 
 .PHONY: demo
@@ -100,6 +102,14 @@ demo: $(RUN_STAMP) ## run the default experiment; print its table and the path o
 .PHONY: demo-full
 demo-full: $(RUN_STAMP) ## go on from it with all that it has no time for: about half an hour
 	@$(call run_experiment,--configfile config/full.yaml)
+
+.PHONY: findings
+findings: $(RUN_STAMP) ## the same with seven training seeds, for docs/findings.md
+	@$(call run_experiment,--configfile config/full.yaml config/findings.yaml)
+
+.PHONY: findings-again
+findings-again: $(RUN_STAMP) ## once more with other training and generation seeds, in a clone of its own
+	@$(call run_experiment,--configfile config/full.yaml config/findings-again.yaml)
 
 # Snakemake's options, for these two: make changed OPTIONS="--configfile config/imagenette.yaml ..."
 OPTIONS ?=
@@ -132,13 +142,21 @@ sweep-context-bias: $(RUN_STAMP) ## run nine training sets at three context bias
 # Its own options: make bench BENCH_ARGS="--only generation training --rounds 9"
 BENCH_ARGS ?=
 
+# Its number of experiments: make simulate REPETITIONS=200
+REPETITIONS ?= 2000
+.PHONY: simulate
+simulate: $(DEV_STAMP) ## measure how often intervals and tests are right (docs/statistics.md; half an hour)
+	@$(WITH_TOOLS) PYTHONPATH=workflow/scripts:tests/support \
+		python tests/support/simulated_experiments.py $(REPETITIONS)
+
 .PHONY: bench
 bench: $(RUN_STAMP) ## measure capsynth against other ways to do the same work (about an hour)
 	@$(WITH_TOOLS) export HF_HUB_OFFLINE=1; python -m benchmarks $(BENCH_ARGS)
 
 .PHONY: test
 test: $(DEV_STAMP) ## run the tests; PYTEST_ARGS="-m 'not slow'" runs the quick ones
-	@$(WITH_TOOLS) python -m pytest $(PYTEST_ARGS)
+	@$(WITH_TOOLS) python -m pytest --numprocesses $(TEST_WORKERS) \
+	  --dist loadgroup --no-loadscope-reorder $(PYTEST_ARGS)
 
 # How many faults, kills and damaged inputs each, and what they are drawn from.
 SOAK_TRIALS ?= 305

@@ -26,8 +26,10 @@ include: "workflow/rules/common/features.smk"
 include: "workflow/rules/common/privacy.smk"
 include: "workflow/rules/common/confusions.smk"
 include: "workflow/rules/common/calibration.smk"
+include: "workflow/rules/common/convergence.smk"
 include: "workflow/rules/common/robustness.smk"
 include: "workflow/rules/common/fidelity.smk"
+include: "workflow/rules/common/labels.smk"
 include: "workflow/rules/common/cost.smk"
 include: "workflow/rules/common/subgroups.smk"
 include: "workflow/rules/common/reporting.smk"
@@ -54,8 +56,10 @@ for stage_file in rule_files(
     "privacy",
     "confusions",
     "calibration",
+    "convergence",
     "robustness",
     "fidelity",
+    "labels",
     "cost",
     "subgroups",
     "reporting",

@@ -28,7 +28,7 @@ from capsynth.datasets.images import ShardedImages
 from capsynth.distributed import Processes
 from capsynth.recipes import Recipe
 from capsynth.shards import read_manifest
-from capsynth.training import load_steps
+from capsynth.training_loop import load_steps
 from capsynth.transforms import centre_square, to_pixels
 
 CLASSES = 10

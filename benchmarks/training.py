@@ -21,10 +21,12 @@ from benchmarks.configured import Shard, draw_shards, read_experiment, use_threa
 from benchmarks.harness import Benchmark, Work, run_measured
 from capsynth.classifiers import build_classifier
 from capsynth.files import dump_json
+from capsynth.learner import build_optimizer
 from capsynth.recipes import NORMALISATIONS, Recipe, learning_rate
 from capsynth.seeding import derive_seed
 from capsynth.shards import ShardReader, read_manifest
-from capsynth.training import ShardSource, StepBatches, build_optimizer, train_classifier
+from capsynth.training import ShardSource, Training, train_classifier
+from capsynth.training_loop import StepBatches
 from capsynth.transforms import normalise, training_transform
 
 SCRIPT = Path(__file__).resolve().parents[1] / "workflow" / "scripts" / "train_classifier.py"
@@ -54,7 +56,8 @@ def stage(recipe: Recipe, shards: Sequence[Shard], folder: Path) -> float:
     """Train through capsynth's stage: a checkpoint and a history."""
     sources = [ShardSource(shard.tar, shard.manifest, 1.0) for shard in shards]
     class_ids = [shard.about.class_id for shard in shards]
-    train_classifier(recipe, sources, class_ids, SEED, folder / "c.safetensors", folder / "c.json")
+    training = Training(recipe, sources, class_ids, SEED)
+    train_classifier(training, folder / "c.safetensors", folder / "c.json")
     return recipe.epochs * sum(len(read_manifest(shard.manifest)) for shard in shards)
 
 

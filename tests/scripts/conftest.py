@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from capsynth.predictions import write_predictions
+from capsynth.records import write_records
+from capsynth.reporting.budgets import Budget
 from collect_scores import main as collect_scores
 from measure_robustness import main as measure_robustness
 
@@ -20,7 +22,8 @@ SETTINGS = {
     "comparisons": COMPARISONS,
 }
 SHIFTS = {"toy-val": 0.0, "toy-r": -0.8, "toy-c": -0.4}
-CONTROLS = {"real-half": 2.0, "real-quarter": 1.2}
+# Each clearly above chance, a third, on the shifted sets too.
+CONTROLS = {"real-80": 4.5, "real-65": 4.0, "real-half": 3.5, "real-35": 3.3, "real-quarter": 2.6}
 SKILL = {"real": 3.0, "class-name": 0.3, "caption": 1.5}
 
 
@@ -96,6 +99,23 @@ def scores_csv(prediction_files: list[Path], tmp_path_factory: pytest.TempPathFa
     return path
 
 
+@pytest.fixture(scope="session")
+def budgets_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The budgets of the trainings: caption has twice the steps of class-name."""
+    path = tmp_path_factory.mktemp("budgets") / "budgets.csv"
+    rows = [
+        Budget("toy", name, "tiny", seed, real, synthetic, steps, 16.0)
+        for name, real, synthetic, steps in (
+            ("real", 24, 0, 16),
+            ("class-name", 0, 24, 16),
+            ("caption", 0, 24, 32),
+        )
+        for seed in range(3)
+    ]
+    write_records(path, Budget, rows)
+    return path
+
+
 @dataclass(frozen=True)
 class Measured:
     """What measure_robustness wrote of the predictions, and what it was told.
@@ -117,11 +137,11 @@ def measured(
     control_files: list[Path],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Measured:
-    """Robustness, with a line through three controls."""
+    """Robustness, with a line through six controls."""
     folder = tmp_path_factory.mktemp("robustness")
     controls = ["real", *CONTROLS]
     settings = {"in_distribution": "toy-val", "clean": {}, "published": {"toy-r": "imagenet-r"},
-                "controls": controls, "alexnet": False}  # fmt: skip
+                "controls": controls, "mce_obstacles": {}}  # fmt: skip
     made = Measured(json.dumps(settings), folder / "robustness.csv", folder / "lines.csv")
     files = [str(file) for file in (*prediction_files, *control_files)]
     measure_robustness(

@@ -22,14 +22,21 @@ from capsynth.prompting import PromptRecord
 from capsynth.reporting.scores import Score, write_scores
 from capsynth.shards import ShardRecord
 
-FIDELITY = json.dumps({"extractors": ["toy"], "variants": ["g1", "g2", "g3"], "neighbours": 3})
+SPACES = [{"extractor": "toy", "model": "a/model", "captioners": []}]
+FIDELITY = json.dumps({"spaces": SPACES, "variants": ["g1", "g2", "g3"], "neighbours": 3})
 
 
 @pytest.fixture
 def fidelity_csv(tmp_path: Path) -> Path:
     words = []
     for place, (kind, name) in enumerate(
-        [("real", "photos"), ("variant", "g1"), ("variant", "g2"), ("variant", "g3")]
+        [
+            ("reference", "val"),
+            ("real", "photos"),
+            ("variant", "g1"),
+            ("variant", "g2"),
+            ("variant", "g3"),
+        ]
     ):
         records = [ShardRecord(f"bat_{i}", "bat", 0, i, "ok", "f") for i in range(8)]
         values = np.random.default_rng(place).normal(size=(8, 2)).astype(np.float32)
@@ -49,7 +56,7 @@ def test_fidelity_goes_from_features_to_tables_and_figures(
     args = ["--fidelity", str(fidelity_csv), "--config-json", FIDELITY]
     make_fidelity_tables.main([*args, "--output-dir", str(tmp_path / "tables")])
     table = (tmp_path / "tables" / "fidelity.csv").read_text().splitlines()
-    assert table[0].startswith("extractor,images,n,frechet_distance,frechet_distance_se,precision")
+    assert table[0].startswith("extractor,images,n,frechet_distance,frechet_distance_se,kernel")
     assert [line.split(",")[1] for line in table[1:4]] == ["g1", "g2", "g3"]
     plot_fidelity.main([*args, "--output", str(tmp_path / "fidelity.png")])
     assert (tmp_path / "fidelity.png").read_bytes()[:4] == b"\x89PNG"
@@ -72,7 +79,9 @@ def test_guidance_is_plotted_from_scores_and_fidelity(fidelity_csv: Path, tmp_pa
 
 def test_images_without_a_kind_or_files_are_refused(tmp_path: Path) -> None:
     for words in (["toy", "drawn", "g1", "a.parquet"], ["toy", "variant", "g1"]):
-        with pytest.raises(CapsynthError, match="give an extractor, one of real, eval_set, varian"):
+        with pytest.raises(
+            CapsynthError, match="give an extractor, one of reference, real, varian"
+        ):
             measure_fidelity.main(["--images", *words, "--output", str(tmp_path / "x.csv")])
 
 

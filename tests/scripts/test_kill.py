@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from batch_log import begun_again, finished_batches, read_batch_log
+from batch_log import begun_again, begun_batches, read_batch_log
 from settings import captioner_settings, generator_settings
 from waiting import BACKSTOP_S, wait_until
 
@@ -94,7 +94,7 @@ def end_in_the_middle(command: list[str], partial: Path, number: signal.Signals)
 
 
 def batch_numbers(log: Path) -> set[str]:
-    return {number for _, number in finished_batches(read_batch_log(log))}
+    return {number for _, number in begun_batches(read_batch_log(log))}
 
 
 @pytest.fixture(scope="module")

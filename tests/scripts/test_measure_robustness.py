@@ -18,6 +18,7 @@ from capsynth.reporting.scores import index_scores, read_scores
 from capsynth.reporting.variance_scores import Variance
 from capsynth.robustness import ALEXNET_CLEAN_ERROR, ALEXNET_ERROR
 from capsynth.statistics import variance_components
+from collect_scores import main as collect_scores
 from make_robustness_tables import main as make_robustness_tables
 from make_variance_table import main as make_variance_table
 from measure_robustness import main as measure_robustness
@@ -25,7 +26,7 @@ from measure_variance import main as measure_variance
 from plot_corruptions import main as plot_corruptions
 from plot_curves import main as plot_curves
 
-CONTROLS = ("real", "real-half", "real-quarter")
+CONTROLS = ("real", "real-80", "real-65", "real-half", "real-35", "real-quarter")
 
 
 def runs_on(files: list[Path], training_set: str, eval_set: str) -> list[Predictions]:
@@ -55,7 +56,7 @@ def test_the_line_and_what_lies_above_it_agree_with_statsmodels(
     points = read_records(measured.lines, LinePoint, "measure_robustness")
     line = next(p for p in points if (p.eval_set, p.fit) == ("toy-r", "controls"))
     assert (line.intercept, line.slope) == pytest.approx(tuple(fit), abs=2e-6)
-    assert line.classifiers == 3
+    assert line.classifiers == 6
     index = index_scores(read_scores(measured.scores))
     inside, outside = (accuracies(files, "caption", name) for name in ("toy-val", "toy-r"))
     clipped = np.clip(inside, 0.5 / 24, 1 - 0.5 / 24)
@@ -80,21 +81,62 @@ def test_published_lines_are_beside_it_for_the_sets_that_are_named(
         published_line("imagenet-rr")
 
 
-def test_two_controls_give_no_line_and_the_table_says_so(
-    prediction_files: list[Path], scores_csv: Path, settings_json: str, tmp_path: Path
-) -> None:
-    settings = json.dumps({"in_distribution": "toy-val", "clean": {}, "published": {},
-                           "controls": ["real", "caption"], "alexnet": False})  # fmt: skip
-    rows, lines = tmp_path / "robustness.csv", tmp_path / "lines.csv"
-    measure_robustness(["--predictions", *map(str, prediction_files), "--settings", settings,
-                        "--draws", "100", "--output", str(rows),
+def robustness_of(
+    files: list[Path], controls: list[str], training_sets: list[str], folder: Path
+) -> tuple[list[LinePoint], dict[tuple[str, str], dict[str, str]]]:
+    """Return the lines through controls, and the rows of the table by names."""
+    names = {"in_distribution": "toy-val", "clean": {}, "published": {}}
+    settings = json.dumps({**names, "controls": controls, "mce_obstacles": {}})
+    shown = {"in_distribution": "toy-val", "training_sets": training_sets, "comparisons": [],
+             "eval_sets": ["toy-val", "toy-r", "toy-c"]}  # fmt: skip
+    scores, rows, lines = (folder / f"{name}.csv" for name in ("scores", "rows", "lines"))
+    made = ["--predictions", *map(str, files), "--draws", "200"]
+    collect_scores([*made, "--output", str(scores)])
+    measure_robustness([*made, "--settings", settings, "--output", str(rows),
                         "--lines", str(lines)])  # fmt: skip
-    assert read_records(lines, LinePoint, "measure_robustness") == []
     make_robustness_tables(
-        ["--scores", str(scores_csv), "--robustness", str(rows), "--lines", str(lines),
-         "--config-json", settings_json, "--settings", settings, "--output-dir", str(tmp_path)]
+        ["--scores", str(scores), "--robustness", str(rows), "--lines", str(lines),
+         "--config-json", json.dumps(shown), "--settings", settings, "--output-dir", str(folder)]
     )  # fmt: skip
-    assert "No line is fitted" in (tmp_path / "robustness.md").read_text()
+    found = list(csv.DictReader((folder / "robustness.csv").open()))
+    by_name = {(row["training_set"], row["eval_set"]): row for row in found}
+    return read_records(lines, LinePoint, "measure_robustness"), by_name
+
+
+def test_five_controls_give_no_line_and_every_cell_says_why(
+    prediction_files: list[Path], control_files: list[Path], tmp_path: Path
+) -> None:
+    files = [*prediction_files, *control_files]
+    lines, rows = robustness_of(files, list(CONTROLS[:5]), ["real", "caption"], tmp_path)
+    assert lines == []
+    for eval_set in ("toy-r", "toy-c"):
+        assert rows["caption", eval_set]["effective_robustness"] == ""
+        assert rows["caption", eval_set]["effective_robustness_missing"] == "5 of 6 controls"
+        assert rows["real", eval_set]["effective_robustness_missing"] == "control"
+    for suffix in ("md", "html", "tex"):
+        text = (tmp_path / f"robustness.{suffix}").read_text()
+        assert "No line is fitted: that needs 6 controls" in text
+        assert "5 of 6 controls" in text
+
+
+def test_what_is_at_chance_is_no_part_of_the_line_and_gets_no_value(
+    prediction_files: list[Path], control_files: list[Path], tmp_path: Path
+) -> None:
+    # class-name is at chance: as a seventh control it leaves the line as it was, and as a training
+    # set that is measured it gets no value.
+    files = [*prediction_files, *control_files]
+    shown = ["class-name", "caption", "real"]
+    for folder in ("six", "seven"):
+        (tmp_path / folder).mkdir()
+    six, rows = robustness_of(files, list(CONTROLS), shown, tmp_path / "six")
+    seven, _ = robustness_of(files, [*CONTROLS, "class-name"], shown, tmp_path / "seven")
+    assert {line.classifiers for line in six} == {6}
+    assert six == seven
+    assert rows["class-name", "toy-r"]["effective_robustness"] == ""
+    assert rows["class-name", "toy-r"]["effective_robustness_missing"] == "at chance"
+    text = (tmp_path / "six/robustness.md").read_text()
+    assert "° not clearly above chance" in text
+    assert '<td class="number faint"' in (tmp_path / "six/robustness.html").read_text()
 
 
 def test_a_shifted_set_is_set_against_its_own_clean_set(
@@ -102,7 +144,7 @@ def test_a_shifted_set_is_set_against_its_own_clean_set(
 ) -> None:
     settings = json.dumps({"in_distribution": "toy-val", "clean": {"toy-r": "toy-c"},
                            "published": {"toy-r": "imagenet-r"}, "controls": [],
-                           "alexnet": False})  # fmt: skip
+                           "mce_obstacles": {}})  # fmt: skip
     rows = tmp_path / "robustness.csv"
     measure_robustness(["--predictions", *map(str, prediction_files), "--settings", settings,
                         "--draws", "100", "--output", str(rows), "--lines",
@@ -163,7 +205,7 @@ def imagenet_c(
 def test_mce_and_relative_mce_agree_with_their_definition(tmp_path: Path) -> None:
     paths, clean, by_kind = imagenet_c(tmp_path, np.random.default_rng(3))
     settings = json.dumps({"in_distribution": "val", "clean": {}, "published": {},
-                           "controls": [], "alexnet": True})  # fmt: skip
+                           "controls": [], "mce_obstacles": {"c": ""}})  # fmt: skip
     rows = tmp_path / "robustness.csv"
     measure_robustness(["--predictions", *map(str, paths), "--settings", settings, "--draws", "100",
                         "--output", str(rows), "--lines", str(tmp_path / "lines.csv")])  # fmt: skip
@@ -178,6 +220,44 @@ def test_mce_and_relative_mce_agree_with_their_definition(tmp_path: Path) -> Non
     assert low is not None
     assert high is not None
     assert low < found["relative_mce"].value < high
+
+
+@pytest.mark.parametrize("obstacles", [{}, {"c": "made here"}])
+def test_all_corruptions_of_other_files_have_no_mce(
+    obstacles: dict[str, str], tmp_path: Path
+) -> None:
+    paths, _, by_kind = imagenet_c(tmp_path, np.random.default_rng(3))
+    settings = json.dumps({"in_distribution": "val", "clean": {}, "published": {},
+                           "controls": [], "mce_obstacles": obstacles})  # fmt: skip
+    rows = tmp_path / "robustness.csv"
+    measure_robustness(["--predictions", *map(str, paths), "--settings", settings, "--draws", "100",
+                        "--output", str(rows), "--lines", str(tmp_path / "lines.csv")])  # fmt: skip
+    found = {row.metric: row.value for row in read_scores(rows) if row.seed == 0}
+    assert set(found) == {"mean_error", "added_error"}
+    assert found["mean_error"] == pytest.approx(np.mean(list(by_kind.values())), abs=2e-6)
+
+
+def test_the_table_says_what_mce_is_normalised_by_or_why_there_is_none(
+    measured: Any, scores_csv: Path, settings_json: str, tmp_path: Path
+) -> None:
+    def table(obstacles: dict[str, str]) -> tuple[list[dict[str, str]], str]:
+        settings = json.dumps({**json.loads(measured.settings), "mce_obstacles": obstacles})
+        make_robustness_tables(
+            ["--scores", str(scores_csv), "--robustness", str(measured.scores), "--lines",
+             str(measured.lines), "--config-json", settings_json, "--settings", settings,
+             "--output-dir", str(tmp_path)]
+        )  # fmt: skip
+        rows = list(csv.DictReader((tmp_path / "corruptions.csv").open()))
+        return rows, (tmp_path / "corruptions.md").read_text()
+
+    rows, text = table({"toy-c": "its corruptions are made here"})
+    baselines = {row["corruption"]: row["mce_baseline"] for row in rows}
+    assert baselines["all"] == "none: its corruptions are made here"
+    assert baselines["jpeg"] == ""
+    assert "No mCE of toy-c: its corruptions are made here" in text
+    rows, text = table({"toy-c": ""})
+    assert {row["mce_baseline"] for row in rows if row["corruption"] == "all"} == {"AlexNet"}
+    assert "No mCE" not in text
 
 
 def test_equal_answers_clean_and_corrupted_add_nothing_in_any_draw(tmp_path: Path) -> None:
@@ -195,7 +275,7 @@ def test_equal_answers_clean_and_corrupted_add_nothing_in_any_draw(tmp_path: Pat
         )  # fmt: skip
         paths.append(str(path))
     settings = json.dumps({"in_distribution": "val", "clean": {}, "published": {},
-                           "controls": [], "alexnet": False})  # fmt: skip
+                           "controls": [], "mce_obstacles": {}})  # fmt: skip
     rows = tmp_path / "robustness.csv"
     measure_robustness(["--predictions", *paths, "--settings", settings, "--draws", "100",
                         "--output", str(rows), "--lines", str(tmp_path / "lines.csv")])  # fmt: skip
@@ -218,7 +298,7 @@ def test_the_tables_mark_what_is_extrapolated_and_hold_every_severity(
     by_name = {(row["training_set"], row["eval_set"]): row for row in rows}
     assert by_name["real", "toy-r"]["effective_robustness"] == ""
     assert by_name["real", "toy-r"]["effective_robustness/published"] != ""
-    assert by_name["class-name", "toy-r"]["controls_extrapolated"] == "yes"
+    assert by_name["caption", "toy-r"]["controls_extrapolated"] == "yes"
     corrupted = list(csv.DictReader((tmp_path / "corruptions.csv").open()))
     assert [row["corruption"] for row in corrupted[:3]] == ["contrast", "jpeg", "all"]
     for row in corrupted[:2]:

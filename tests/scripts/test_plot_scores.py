@@ -22,17 +22,21 @@ def test_robustness_is_drawn_as_png_and_svg(
     assert "<svg" in svg.read_text(encoding="utf-8")
 
 
-def test_class_gains_are_drawn(scores_csv: Path, settings_json: str, tmp_path: Path) -> None:
+def test_class_gains_are_drawn(
+    scores_csv: Path, budgets_csv: Path, settings_json: str, tmp_path: Path
+) -> None:
     png = tmp_path / "gains.png"
-    plot_class_gains(["--scores", str(scores_csv), "--config-json", settings_json,
+    plot_class_gains(["--scores", str(scores_csv), "--budgets", str(budgets_csv),
+                      "--config-json", settings_json,
                       "--comparison", "caption", "class-name", "--output", str(png)])  # fmt: skip
     assert png.read_bytes()[:4] == PNG
 
 
 def test_a_comparison_that_was_not_configured_is_refused(
-    scores_csv: Path, settings_json: str, tmp_path: Path
+    scores_csv: Path, budgets_csv: Path, settings_json: str, tmp_path: Path
 ) -> None:
     with pytest.raises(CapsynthError, match=r"add the pair to report\.comparisons"):
-        plot_class_gains(["--scores", str(scores_csv), "--config-json", settings_json,
+        plot_class_gains(["--scores", str(scores_csv), "--budgets", str(budgets_csv),
+                      "--config-json", settings_json,
                           "--comparison", "caption", "real",
                           "--output", str(tmp_path / "x.png")])  # fmt: skip

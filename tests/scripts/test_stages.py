@@ -14,7 +14,7 @@ import pack_eval_set
 import pack_real
 import train_classifier
 import write_prompts
-from capsynth import captioners, generation, training
+from capsynth import captioners, generation, training_loop
 from capsynth.configuration import complete_recipe
 from capsynth.errors import CapsynthError
 from capsynth.files import dump_json, read_json, read_json_lines, write_json_lines
@@ -396,7 +396,7 @@ def test_training_that_was_stopped_ends_in_the_same_bytes(
     whole, resumed = tmp_path / "whole.safetensors", tmp_path / "resumed.safetensors"
     train(real, whole)
     with monkeypatch.context() as patch:
-        patch.setattr(training, "save_state", stop_after(2, training.save_state))
+        patch.setattr(training_loop, "save_state", stop_after(2, training_loop.save_state))
         with pytest.raises(Stopped):
             train(real, resumed)
     assert not resumed.exists()
@@ -416,7 +416,7 @@ def test_a_training_does_not_go_on_from_a_state_that_rots(
     whole, resumed = tmp_path / "whole.safetensors", tmp_path / "resumed.safetensors"
     train(real, whole)
     with monkeypatch.context() as patch:
-        patch.setattr(training, "save_state", stop_after(2, training.save_state))
+        patch.setattr(training_loop, "save_state", stop_after(2, training_loop.save_state))
         with pytest.raises(Stopped):
             train(real, resumed)
     flip_a_bit_of(tmp_path, ".resumed.safetensors.partial/*/0*.safetensors")

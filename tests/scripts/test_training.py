@@ -1,9 +1,7 @@
 """Training: resumption at every step, several processes, recipes; evaluation on some classes."""
 
-import multiprocessing
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,51 +13,23 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from trainings import CLASS_IDS, IMAGES, RICH, SMALL, STEPS, command, evaluate, run_together
 
 import evaluate_classifier
 import train_classifier
-from capsynth import training
+from capsynth import training_loop
 from capsynth.classifiers import load_classifier
 from capsynth.configuration import complete_recipe
 from capsynth.distributed import Processes
 from capsynth.errors import CapsynthError
 from capsynth.files import dump_json, read_json
 from capsynth.fingerprints import files_digest, fingerprint
+from capsynth.learner import Learner
 from capsynth.predictions import read_predictions
 from capsynth.privacy import references
 from capsynth.recipes import NEUTRAL, NORMALISATIONS, Recipe
 from capsynth.settings import settings_from_json
 from capsynth.shards import ShardRecord
-
-CLASS_IDS = ["bat", "car", "dog"]
-# 9 images in steps of 4: the last step of an epoch has one image.
-IMAGES = 3
-STEPS = 3
-SMALL = {
-    "model": "test_vit",
-    "image_size": 32,
-    "epochs": 2,
-    "batch_size": 4,
-    "optimizer": "momentum",
-    "learning_rate": 0.01,
-}
-# Everything that has randomness or a state of its own.
-RICH = {
-    **SMALL,
-    "optimizer": "lamb",
-    "warmup_epochs": 1,
-    "auto_augment": "rand-m6-mstd0.5-inc1",
-    "color_jitter": 0.3,
-    "random_erasing": 0.5,
-    "mixup": 0.2,
-    "cutmix": 1.0,
-    "bce_loss": True,
-    "drop_path": 0.2,
-    "dropout": 0.2,
-    "ema_decay": 0.9,
-    "clip_grad": 1.0,
-    "save_steps": 2,
-}
 
 
 @pytest.fixture(scope="module")
@@ -76,26 +46,6 @@ def shards(
     return root / "real"
 
 
-def command(
-    shards: Path, checkpoint: Path, values: dict[str, Any], class_ids: list[str] = CLASS_IDS
-) -> list[str]:
-    flags: dict[str, object] = {
-        "recipe": dump_json(complete_recipe(values)),
-        "class-ids": class_ids,
-        "seed": 0,
-        "folders": shards,
-        "fractions": 1.0,
-        "parts-per-class": 1,
-        "threads": 1,
-        "checkpoint": checkpoint,
-        "history": checkpoint.with_suffix(".json"),
-    }
-    line: list[str] = []
-    for name, value in flags.items():
-        line += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
-    return line
-
-
 def train(shards: Path, checkpoint: Path, class_ids: list[str] = CLASS_IDS, **values: Any) -> Path:
     train_classifier.main(command(shards, checkpoint, {**SMALL, **values}, class_ids))
     return checkpoint
@@ -107,7 +57,7 @@ class Stopped(Exception):
 
 def train_and_kill(steps: int, shards: Path, checkpoint: Path, **values: Any) -> None:
     """End a training when it has made ``steps`` steps."""
-    learn, made = training.Learner.learn, 0
+    learn, made = Learner.learn, 0
 
     def limited(*args: Any) -> torch.Tensor:
         nonlocal made
@@ -117,7 +67,7 @@ def train_and_kill(steps: int, shards: Path, checkpoint: Path, **values: Any) ->
         return learn(*args)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training.Learner, "learn", limited)
+        patch.setattr(Learner, "learn", limited)
         with pytest.raises(Stopped):
             train(shards, checkpoint, **values)
 
@@ -159,9 +109,9 @@ def test_a_slower_copy_goes_on_from_the_newest_state_and_does_not_put_its_own_ov
     train_and_kill(4, shards, tmp_path / "fast.safetensors", **values)
     (ahead,) = (tmp_path / ".fast.safetensors.partial").glob("*/000004.safetensors")
     slow = tmp_path / "slow.safetensors"
-    learn, save, made = training.Learner.learn, training.save_state, []
+    learn, save, made = Learner.learn, training_loop.save_state, []
 
-    def noted(learner: training.Learner, *args: Any) -> torch.Tensor:
+    def noted(learner: Learner, *args: Any) -> torch.Tensor:
         made.append(args[-1])
         return learn(learner, *args)
 
@@ -172,8 +122,8 @@ def test_a_slower_copy_goes_on_from_the_newest_state_and_does_not_put_its_own_ov
             shutil.copy(ahead, path.with_name(ahead.name))
         save(path, *args)
 
-    monkeypatch.setattr(training.Learner, "learn", noted)
-    monkeypatch.setattr(training, "save_state", overtaken)
+    monkeypatch.setattr(Learner, "learn", noted)
+    monkeypatch.setattr(training_loop, "save_state", overtaken)
     train(shards, slow, **values)
     assert made == [0, 1, 4]
     for suffix in (".safetensors", ".json"):
@@ -227,7 +177,7 @@ def test_bfloat16_trains_on_the_processor_and_saves_float32(tmp_path: Path, shar
 
 def test_what_is_saved_is_the_moving_average_of_the_weights(shards: Path) -> None:
     recipe = settings_from_json(Recipe, dump_json(complete_recipe({**SMALL, "ema_decay": 0.5})))
-    learner = training.Learner(recipe, 3, 0, Processes(0, 1, torch.device("cpu")))
+    learner = Learner(recipe, 3, 0, Processes(0, 1, torch.device("cpu")))
     batch = (torch.arange(4 * 3 * 32 * 32).view(4, 3, 32, 32) % 251, [0, 1, 2, 0], [])
     weights = []
     for step in range(3):
@@ -270,14 +220,6 @@ def test_a_training_that_diverges_says_so(tmp_path: Path, shards: Path) -> None:
 
 
 # ---- evaluation ---------------------------------------------------------------------------------
-
-
-def evaluate(checkpoint: Path, shard: Path, output: Path, *class_ids: str) -> Any:
-    name = {"dataset": "d", "training_set": "real", "recipe": "r", "seed": 0, "eval_set": "e"}
-    line = ["--name", dump_json(name), "--checkpoint", str(checkpoint), "--threads", "1"]
-    line += ["--tar", f"{shard}.tar", "--manifest", f"{shard}.jsonl", "--output", str(output)]
-    evaluate_classifier.main(line + (["--class-ids", *class_ids] if class_ids else []))
-    return read_predictions(output)
 
 
 def test_masked_answers_are_those_of_the_classes_that_may_be_answered(
@@ -348,38 +290,6 @@ def test_the_recipe_says_how_many_processes_train_and_not_the_shell(
             train(shards, path, gpus=2)
 
 
-def run_together(line: list[str], count: int, first: str = "") -> list[int | None]:
-    """Train in ``count`` processes as torchrun does; return their exit codes.
-
-    They are forked from a server that has imported torch, and never made a gradient.
-    """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["capsynth.training", "timm", "timm.optim", "timm.utils"])
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    processes = []
-    for rank in range(count):
-        place = {
-            "RANK": str(rank),
-            "LOCAL_RANK": str(rank),
-            "WORLD_SIZE": str(count),
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(port),
-            "TORCHELASTIC_RUN_ID": "none",
-        }
-        code = (
-            f"import os; os.environ.update({place!r})\n"
-            f"{first}\nimport train_classifier; train_classifier.main({line!r})"
-        )
-        processes.append(context.Process(target=exec, args=(code, {})))
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(120)
-    return [process.exitcode for process in processes]
-
-
 def test_two_processes_learn_what_one_does_and_resume(tmp_path: Path, shards: Path) -> None:
     # Without batch norm the gradients are the same up to the order of additions, the single image
     # of the last step included.
@@ -396,12 +306,12 @@ def test_two_processes_learn_what_one_does_and_resume(tmp_path: Path, shards: Pa
 
     killed = tmp_path / "killed.safetensors"
     stop = (
-        "from capsynth import training\n"
-        "save = training.save_state\n"
+        "from capsynth import training_loop\n"
+        "save = training_loop.save_state\n"
         "def save_once(*args):\n"
-        "    training.save_state = lambda *args: os._exit(9)\n"
+        "    training_loop.save_state = lambda *args: os._exit(9)\n"
         "    save(*args)\n"
-        "training.save_state = save_once"
+        "training_loop.save_state = save_once"
     )
     codes = run_together(command(shards, killed, together), 2, stop)
     assert codes[0] == 9
@@ -452,7 +362,7 @@ def test_halves_of_a_pair_share_the_images_and_make_the_steps_of_all(
 ) -> None:
     whole = read_json(train(shards, tmp_path / "all.safetensors").with_suffix(".json"))
     seen: dict[int, set[str]] = {}
-    learn = training.Learner.learn
+    learn = Learner.learn
     for half in range(4):
         keys = seen.setdefault(half, set())
 
@@ -461,7 +371,7 @@ def test_halves_of_a_pair_share_the_images_and_make_the_steps_of_all(
             return learn(self, batch, *rest)
 
         with monkeypatch.context() as patch:
-            patch.setattr(training.Learner, "learn", noted)
+            patch.setattr(Learner, "learn", noted)
             history = train_half(shards, tmp_path / f"half{half}.safetensors", half)
         assert history["steps"] == whole["steps"] == 2 * STEPS
         assert history["images"] == len(seen[half])
@@ -502,7 +412,7 @@ def test_a_training_on_all_images_says_nothing_of_halves(shards: Path, tmp_path:
 def test_a_half_that_was_stopped_ends_in_the_same_bytes(shards: Path, tmp_path: Path) -> None:
     reference, checkpoint = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
     train_half(shards, reference, 1)
-    learn, made = training.Learner.learn, 0
+    learn, made = Learner.learn, 0
 
     def limited(*args: Any) -> torch.Tensor:
         nonlocal made
@@ -512,7 +422,7 @@ def test_a_half_that_was_stopped_ends_in_the_same_bytes(shards: Path, tmp_path: 
         return learn(*args)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training.Learner, "learn", limited)
+        patch.setattr(Learner, "learn", limited)
         with pytest.raises(Stopped):
             train_half(shards, checkpoint, 1)
     train_half(shards, checkpoint, 1)
@@ -558,12 +468,12 @@ FULL_DISK = """
 import sys
 sys.path.insert(0, sys.argv.pop(1))
 import train_classifier
-from capsynth import training
+from capsynth import training_loop
 
 def no_space(*args):
     raise OSError("no space left")
 
-training.save_state = no_space
+training_loop.save_state = no_space
 train_classifier.main(sys.argv[1:])
 """
 

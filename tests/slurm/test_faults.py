@@ -20,7 +20,7 @@ import psutil
 import pytest
 import waiting
 import yaml
-from batch_log import Note, begun_again, finished_batches, read_batch_log
+from batch_log import Note, begun_again, begun_batches, read_batch_log
 from slurm_cluster import Cluster, Job
 from waiting import BACKSTOP_S
 
@@ -136,8 +136,8 @@ class Place:
         wait_until(has_come, what)
 
     def batches(self) -> set[tuple[str, str]]:
-        """Return the batches that were finished."""
-        return finished_batches(self.notes)
+        """Return the batches that were begun."""
+        return begun_batches(self.notes)
 
     def digests(self) -> dict[str, str]:
         """Return the checksums of all results."""

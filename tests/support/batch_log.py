@@ -36,9 +36,13 @@ def read_batch_log(log: Path) -> list[Note]:
     return [Note(output, n, int(pid), event, int(at)) for output, n, pid, event, at in fields]
 
 
-def finished_batches(notes: Iterable[Note]) -> set[tuple[str, str]]:
-    """Return the batches that were finished."""
-    return {note.batch for note in notes if note.event == "finished"}
+def begun_batches(notes: Iterable[Note]) -> set[tuple[str, str]]:
+    """Return the batches that were begun.
+
+    A process that is killed just after it finished a batch has not noted its end; that the results
+    are whole shows that a batch was finished.
+    """
+    return {note.batch for note in notes if note.event == "begun"}
 
 
 def begun_again(notes: Iterable[Note]) -> list[Note]:

@@ -9,12 +9,14 @@ import yaml
 
 from capsynth.configuration import complete
 from capsynth.files import dump_json
+from capsynth.records import write_records
 from capsynth.reporting.ablations import (
     Ablation,
     AblationSettings,
     ablation_table,
     find_ablations,
 )
+from capsynth.reporting.budgets import Budget, index_budgets
 from capsynth.reporting.scores import Score, index_scores, write_scores
 from capsynth.reporting.tables import MINUS, MISSING
 from make_ablation_table import main as make_ablation_table
@@ -54,6 +56,8 @@ def find(config: dict[str, Any], variant: dict[str, Any], **mix: Any) -> list[Ab
         ),
         (CAPTION | {"negative_prompt": "blurry"}, ("negative_prompt", "none", "blurry")),
         (CLASS_NAME | {"images_per_class": 40}, ("strategy", "caption", "class-name")),
+        # As many as there are real images.
+        (CLASS_NAME, ("strategy", "caption", "class-name")),
     ],
 )
 def test_one_setting_is_an_ablation(
@@ -97,28 +101,77 @@ def test_unknown_numbers_of_real_images_leave_the_strategy_the_only_setting(
     assert found["class-name"] == "strategy"
 
 
-def score(training_set: str, value: float, low: float, high: float) -> Score:
-    return Score("toy", training_set, "r", None, "val", "top1", value, low, high, 50)
+def score(training_set: str, value: float, low: float, high: float, metric: str = "top1") -> Score:
+    return Score("toy", training_set, "r", None, "val", metric, value, low, high, 50)
+
+
+SETTINGS = AblationSettings(
+    "caption",
+    (
+        Ablation("cold", "guidance_scale", "3", "1"),
+        Ablation("twice", "images", "1", "2"),
+        Ablation("gone", "seed", "0", "1"),
+    ),
+    ("val", "r"),
+)
+ROWS = [
+    score("caption", 0.8, 0.7, 0.9),
+    score("cold", 0.78, 0.6, 0.9),
+    score("cold - caption", -0.02, -0.03, -0.01),
+    score("twice - caption", 0.01, -0.01, 0.03),
+    *(score("caption", 0.8, 0.7, 0.9, f"top1/{name}") for name in ("bat", "car")),
+    *(Score("toy", "caption", "r", seed, "val", "top1", 0.8, 0.7, 0.9, 50) for seed in (0, 1)),
+]
+BUDGETS = index_budgets(
+    Budget("toy", name, "r", 0, 0, images, steps, 16.0)
+    for name, images, steps in (("caption", 400, 208), ("cold", 400, 400), ("twice", 800, 208))
+)
+DIFFERENCE = f"{MINUS}2.0 [{MINUS}3.0, {MINUS}1.0]"
 
 
 def test_the_table_starts_with_the_baseline_and_shows_differences(tmp_path: Path) -> None:
-    settings = AblationSettings(
-        "caption",
-        (Ablation("cold", "guidance_scale", "3", "1"), Ablation("gone", "seed", "0", "1")),
-        ("val", "r"),
-    )
-    rows = [score("caption", 0.8, 0.7, 0.9), score("cold - caption", -0.02, -0.03, -0.01)]
-    runs = [Score("toy", "caption", "r", 0, "val", "top1", 0.8, 0.7, 0.9, 50)]
-    table = ablation_table(index_scores([*rows, *runs]), settings)
-    difference = f"{MINUS}2.0 [{MINUS}3.0, {MINUS}1.0]"
+    table = ablation_table(index_scores(ROWS), SETTINGS, BUDGETS)
     texts = [[cell.text for cell in row] for row in table.rows]
     assert texts == [
-        ["baseline", "", "", "caption", "r", "80.0 [70.0, 90.0]", MISSING],
-        ["guidance_scale", "3", "1", "cold", "r", difference, MISSING],
-    ]
-    assert [row[5].bold for row in table.rows] == [False, True]
-    write_scores(tmp_path / "scores.csv", [*rows, *runs])
-    told = dump_json(asdict(settings))
-    paths = ("--scores", tmp_path / "scores.csv", "--output-dir", tmp_path)
+        ["baseline", "", "", "caption", "r", "400", "208", "images+steps", "80.0 [70.0, 90.0]",
+         MISSING],
+        ["guidance_scale", "3", "1", "cold", "r", "400", "400 / 208", "images",
+         f"{DIFFERENCE} †", MISSING],
+        # The number of images is what is asked, so that it has no mark.
+        ["images", "1", "2", "twice", "r", "800 / 400", "208", "steps",
+         f"+1.0 [{MINUS}1.0, +3.0]", MISSING],
+    ]  # fmt: skip
+    assert not any(cell.bold for row in table.rows for cell in row)
+    assert "† the two sides differ in optimisation steps" in table.note
+    assert "‡" not in table.note
+    write_scores(tmp_path / "scores.csv", ROWS)
+    write_records(tmp_path / "budgets.csv", Budget, [b for of in BUDGETS.values() for b in of])
+    told = dump_json(asdict(SETTINGS))
+    paths = ("--scores", tmp_path / "scores.csv", "--budgets", tmp_path / "budgets.csv",
+             "--output-dir", tmp_path)  # fmt: skip
     make_ablation_table(["--settings", told, *map(str, paths)])
-    assert difference in (tmp_path / "ablations.html").read_text()
+    for suffix in ("html", "md"):
+        assert f"{DIFFERENCE} †" in (tmp_path / f"ablations.{suffix}").read_text()
+    assert r"$^{\dagger}$" in (tmp_path / "ablations.tex").read_text()
+    assert ",400,208,images," not in (tmp_path / "ablations.csv").read_text().splitlines()[1]
+    assert ",400,208,images," in (tmp_path / "ablations.csv").read_text().splitlines()[2]
+
+
+def test_a_difference_of_two_sides_at_chance_is_no_evidence() -> None:
+    low = [score(name, 0.5, 0.45, 0.55) for name in ("caption", "cold")]
+    rows = [row for row in ROWS if row.metric != "top1" or " - " in row.training_set]
+    runs = [row for row in ROWS if row.seed is not None]
+    table = ablation_table(index_scores([*rows, *runs, *low]), SETTINGS, {})
+    cells = [row[8] for row in table.rows]
+    assert [(cell.text, cell.faint) for cell in cells] == [
+        ("50.0 [45.0, 55.0]°", True),
+        (f"{DIFFERENCE}°", True),
+        (f"+1.0 [{MINUS}1.0, +3.0]", False),
+    ]
+    assert "not clearly above chance" in table.note
+
+
+def test_with_one_seed_the_note_says_that_intervals_hold_images_only() -> None:
+    rows = [row for row in ROWS if row.seed != 1]
+    table = ablation_table(index_scores(rows), SETTINGS, BUDGETS)
+    assert "images only (one training seed)" in table.note

@@ -16,6 +16,7 @@ from capsynth.captions import ON_CUT, ON_REPEATED
 from capsynth.classes import CLASS_ID, ClassInfo
 from capsynth.config_checks import CORRUPTION_NAMES, PLACEHOLDERS, template_problems
 from capsynth.configuration import OVERRIDES, class_table, complete, complete_recipe, unused
+from capsynth.corruption_baselines import mce_obstacle
 from capsynth.corruptions import CORRUPTIONS, IMAGENET_C, LIBRARIES, SEVERITIES
 from capsynth.datasets.layouts import LAYOUTS
 from capsynth.datasets.openmoji.splits import ALL_SPLITS
@@ -167,12 +168,57 @@ def test_the_schema_is_a_schema() -> None:
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_every_shipped_config_passes_and_names_nothing_in_vain(path: Path) -> None:
-    # The ablations in config/ are merged into config.yaml, as snakemake --configfile does.
+    # The ablations in config/ are merged into config.yaml, as snakemake --configfile does, and the
+    # findings into config/full.yaml too.
     text = path.read_text(encoding="utf-8")
     own = yaml.safe_load(text)
     stands_alone = {"dataset", "training_sets", "recipes"} <= own.keys()
-    config = own if stands_alone else merged(default_config(), own)
+    if stands_alone:
+        config = own
+    elif path.name.startswith("findings"):
+        config = merged(full_config(), own)
+    else:
+        config = merged(default_config(), own)
     assert unused(complete(config)) == []
+
+
+def full_config(*names: str) -> dict[str, Any]:
+    """Return config/full.yaml, and further files of config/, over the default experiment."""
+    config = default_config()
+    for name in ("full.yaml", *names):
+        config = merged(config, yaml.safe_load((ROOT / "config" / name).read_text("utf-8")))
+    return config
+
+
+def test_the_embedded_experiment_compares_at_equal_steps_and_equal_numbers_of_images() -> None:
+    for config in (complete(default_config()), complete(full_config())):
+        assert [recipe["steps"] is not None for recipe in config["recipes"].values()] == [True]
+        # As many of each class as there are real images, as captions have.
+        for name in ("class-name", "caption"):
+            variant = config["variants"][name]
+            assert (variant["images_per_class"], variant["images_per_caption"]) in (
+                (None, None),
+                (None, 1.0),
+            )
+
+
+def test_the_full_experiment_has_six_controls_of_real_images_beside_all_of_them() -> None:
+    mixes = complete(full_config())["training_sets"].values()
+    shares = {mix["real"] for mix in mixes if not mix["variants"]}
+    assert len(shares - {1.0}) >= 6
+    assert min(shares) > 0
+
+
+def test_the_findings_are_repeated_with_seven_other_seeds_and_other_noise() -> None:
+    first = complete(full_config("findings.yaml"))
+    again = complete(full_config("findings-again.yaml"))
+    assert len(first["training_seeds"]) == len(again["training_seeds"]) == 7
+    assert not set(first["training_seeds"]) & set(again["training_seeds"])
+    assert first["training_sets"] == again["training_sets"]
+    noise = [{variant["seed"] for variant in c["variants"].values()} for c in (first, again)]
+    assert not noise[0] & noise[1]
+    for name, variant in first["variants"].items():
+        assert variant | {"seed": None} == again["variants"][name] | {"seed": None}
 
 
 def merged(base: dict[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
@@ -329,9 +375,11 @@ def test_corruptions_have_the_library_and_size_that_suit_their_images() -> None:
         return [complete(config)["eval_sets"][name][key] for key in keys]
 
     every, five = list(IMAGENET_C), [1, 2, 3, 4, 5]
-    assert filled(default_config(), "openmoji-c")[:2] == ["tiny-imagenet-c", 0]
-    drawn = with_change(default_config(), "eval_sets/openmoji-c/corruptions", "imagenet-c")
-    assert filled(drawn, "openmoji-c") == ["imagecorruptions", 224, every, five]
+    assert filled(default_config(), "openmoji-c")[:2] == ["tiny-imagenet-c", 32]
+    plain = without(default_config(), "eval_sets/openmoji-c/corruption_side")
+    assert filled(plain, "openmoji-c")[:2] == ["tiny-imagenet-c", 0]
+    drawn = with_change(plain, "eval_sets/openmoji-c/corruptions", "imagenet-c")
+    assert filled(drawn, "openmoji-c") == ["imagecorruptions", 0, every, five]
     made = {"source": "folder", "path": "val", "corruptions": "imagenet-c"}
     config = with_change(folder_config(), "eval_sets/made", made)
     assert filled(config, "made") == ["imagecorruptions", 224, every, five]
@@ -342,6 +390,41 @@ def test_corruptions_have_the_library_and_size_that_suit_their_images() -> None:
     config = with_change(folder_config(), "eval_sets/stored", stored)
     assert filled(config, "stored") == [None, None, every, [3]]
     assert filled(folder_config(), "photos-val") == [None, None, [], []]
+
+
+def test_the_corrupted_images_of_the_embedded_experiment_are_those_its_classifiers_see() -> None:
+    config = complete(default_config())
+    sizes = {r["eval_image_size"] or r["image_size"] for r in config["recipes"].values()}
+    assert sizes == {config["eval_sets"]["openmoji-c"]["corruption_side"]}
+
+
+def published_c(**values: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    stored = {"source": "folder", "path": "c", "layout": "corruption-folders"}
+    config = with_change(folder_config(), "eval_sets/c", {**stored, **values})
+    filled = complete(with_change(config, "dataset/classes", "imagenet-1k"))
+    return filled["dataset"], filled["eval_sets"]["c"]
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({}, ""),
+        ({"images_per_class": 5, "classes": "imagenet-1k"}, ""),
+        ({"severities": [5, 4, 3, 2]}, "15 corruptions at 5 severities"),
+        ({"corruptions": ["fog"]}, "15 corruptions at 5 severities"),
+        ({"classes": "imagenet-r"}, "1,000 classes"),
+        ({"layout": "class-folders", "corruptions": "imagenet-c"}, "made here"),
+    ],
+)
+def test_only_the_published_imagenet_c_has_an_mce(values: dict[str, Any], reason: str) -> None:
+    obstacle = mce_obstacle(*published_c(**values))
+    assert reason in obstacle
+    assert bool(obstacle) == bool(reason)
+
+
+def test_a_data_set_of_other_classes_has_no_mce() -> None:
+    _, eval_set = published_c()
+    assert "1,000 classes" in mce_obstacle(complete(folder_config())["dataset"], eval_set)
 
 
 def test_variants_of_a_training_set_become_a_mapping_of_shares() -> None:
@@ -375,7 +458,10 @@ def test_every_preset_is_complete_by_itself_and_known_to_the_schema() -> None:
 
 def test_the_default_experiment_writes_out_the_preset_of_its_recipe() -> None:
     recipe = complete(default_config())["recipes"]["cpu-tiny"]
-    assert {**recipe, "base": None} == {**complete_recipe({"base": "cpu-tiny"}), "base": None}
+    preset = complete_recipe({"base": "cpu-tiny"})
+    changed = {key: value for key, value in recipe.items() if preset[key] != value}
+    # Nothing else: data of one's own have their number of epochs, and photographs are no drawings.
+    assert changed == {"base": None, "steps": 300, "color_jitter": 0.4}
 
 
 @pytest.mark.parametrize(
@@ -556,7 +642,8 @@ MISTAKES: dict[str, tuple[Change, str, str]] = {
     "unknown strategy": (
         setting("variants/caption/strategy", "captoin"),
         "variants.caption.strategy: 'captoin' is not known",
-        "did you mean 'caption'? known: class-name, caption, caption-only, class-name-hypernym",
+        "did you mean 'caption'? known: class-name, caption, class-name-paper, caption-paper, "
+        "caption-only, class-name-hypernym",
     ),
     "unknown source": (
         setting("dataset/source", "imagenet"),
@@ -685,8 +772,8 @@ MISTAKES: dict[str, tuple[Change, str, str]] = {
         "2",
     ),
     "twin that is another variant": (
-        setting("privacy", {"twins": {"caption": "caption-only"}}),
-        "privacy.twins.caption: 'caption-only' must differ from it in its seed and in nothing else",
+        setting("privacy", {"twins": {"caption": "class-name"}}),
+        "privacy.twins.caption: 'class-name' must differ from it in its seed and in nothing else",
         "change it",
     ),
     "twin of itself": (
@@ -729,6 +816,41 @@ MISTAKES: dict[str, tuple[Change, str, str]] = {
         "report.calibration_set: 'openmoji-calibrate' is not one of the eval_sets",
         "did you mean 'openmoji-calibration'?",
     ),
+    "learning curves in distribution": (
+        setting("learning_curves/eval_set", "openmoji-val"),
+        "learning_curves.eval_set: 'openmoji-val' is report.in_distribution",
+        "name a set that is used for nothing else",
+    ),
+    "learning curves on the calibration set": (
+        setting("learning_curves/eval_set", "openmoji-calibration"),
+        "learning_curves.eval_set: 'openmoji-calibration' is report.calibration_set",
+        "name a set that is used for nothing else",
+    ),
+    "learning curves of corruptions": (
+        setting("learning_curves/eval_set", "openmoji-c"),
+        "learning_curves.eval_set: 'openmoji-c' has corruptions",
+        "name a set of plain images",
+    ),
+    "unknown set of learning curves": (
+        setting("learning_curves/eval_set", "openmoji-heldout"),
+        "learning_curves.eval_set: 'openmoji-heldout' is not one of the eval_sets",
+        "did you mean 'openmoji-held-out'?",
+    ),
+    "points that leave out three quarters": (
+        setting("learning_curves/points", 10),
+        "learning_curves.points: 10",
+        "multiple of 4",
+    ),
+    "held-out images as clean ones": (
+        setting("report/robustness", {"clean": {"openmoji-r": "openmoji-held-out"}}),
+        "report.robustness.clean: names 'openmoji-held-out'",
+        "name another set",
+    ),
+    "unknown reference of fidelity": (
+        setting("report/fidelity", {"reference": "openmoji-vall"}),
+        "report.fidelity.reference: 'openmoji-vall' is not one of the eval_sets",
+        "did you mean 'openmoji-val'?",
+    ),
     "unknown clean set": (
         setting("report/robustness", {"clean": {"openmoji-r": "openmoji-vall"}}),
         "report.robustness.clean.openmoji-r: 'openmoji-vall' is not one of the eval_sets",
@@ -740,8 +862,8 @@ MISTAKES: dict[str, tuple[Change, str, str]] = {
         "did you mean 'imagenet-r'?",
     ),
     "replicates that differ in more than a seed": (
-        setting("report/generation_replicates", [["caption", "caption-only"]]),
-        "report.generation_replicates[0]: 'caption-only' and 'caption' differ in",
+        setting("report/generation_replicates", [["caption", "class-name"]]),
+        "report.generation_replicates[0]: 'class-name' and 'caption' differ in",
         "name training sets that do not",
     ),
     "unknown evaluation set": (
@@ -799,10 +921,10 @@ MISTAKES: dict[str, tuple[Change, str, str]] = {
         "variants.caption.images_per_class: does not apply",
         "remove it. Caption strategies draw images_per_caption images of each caption.",
     ),
-    "number of images that is missing": (
-        removing("variants/class-name/images_per_class"),
-        "variants.class-name.images_per_class is missing",
-        "images drawn of each class",
+    "number of images that is none": (
+        setting("variants/class-name/images_per_class", 0),
+        "variants.class-name.images_per_class: 0 is too small",
+        "use at least 1",
     ),
     "template without its caption": (
         setting("variants/caption/template", "a photo of {class_name}"),

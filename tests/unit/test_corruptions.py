@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from torchvision.transforms import functional
 
 import capsynth
 from capsynth.corruptions import (
     CORRUPTIONS,
     IMAGENET_C,
     LIBRARIES,
+    MARGINS,
     SEVERITIES,
     CorruptionSettings,
     corrupt,
@@ -203,17 +205,20 @@ def test_what_imagenet_c_cannot_do_is_named(name, severity, side, message):
         corrupt_as_imagenet_c(Image.new("RGB", (side, side)), name, severity, 0)
 
 
-@pytest.mark.parametrize(
-    ("size", "cut"),
-    [
-        ((500, 375), (224, 224)),
-        ((256, 300), (224, 224)),
-        ((240, 600), (224, 224)),
-        ((48, 32), (32, 32)),
-    ],
-)
-def test_images_are_reduced_and_cut_but_never_enlarged(size, cut):
-    assert cut_square(Image.new("RGB", size), 224).size == cut
+@pytest.mark.parametrize("size", [(500, 375), (375, 500), (256, 300), (240, 600), (48, 32)])
+def test_images_are_cut_as_torchvision_cuts_what_imagenet_c_is_made_of(size):
+    noise = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+    image = Image.fromarray(noise)
+    resized = functional.resize(image, 256, functional.InterpolationMode.BILINEAR)
+    theirs = functional.center_crop(resized, 224)
+    ours = cut_square(image, 224, MARGINS["imagecorruptions"])
+    assert ours.tobytes() == theirs.tobytes()
+
+
+def test_small_images_of_the_own_library_are_shown_whole(scenes):
+    cut = cut_square(scenes[0], 32, MARGINS["tiny-imagenet-c"])
+    assert cut.tobytes() == scenes[0].resize((32, 32), Image.Resampling.BILINEAR).tobytes()
+    assert cut_square(scenes[0], 48, MARGINS["tiny-imagenet-c"]).tobytes() == scenes[0].tobytes()
 
 
 def test_the_library_decides_what_a_name_means(scenes):

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import warnings
 from typing import Any
 
@@ -21,8 +22,8 @@ from capsynth.fidelity import (
     caveats,
     compare,
     frechet_distance,
+    kernel_distance,
     manifolds,
-    standard_errors,
     vendi_score,
 )
 
@@ -250,6 +251,53 @@ def test_one_image_has_no_frechet_distance() -> None:
     assert np.isnan(frechet_distance(normal(0, 9, 4), normal(1, 1, 4)))
 
 
+# ---- kernel distance ----------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize(("n", "m", "d"), [(40, 40, 8), (23, 31, 5), (9, 30, 40), (2, 2, 1)])
+def test_the_kernel_distance_is_the_mean_over_pairs(n: int, m: int, d: int) -> None:
+    real, synthetic = normal(n, n, d), normal(m + 100, m, d, mean=0.3)
+
+    def kernel(x: Doubles, y: Doubles) -> float:
+        return float((x @ y / d + 1) ** 3)
+
+    def within(rows: Doubles) -> float:
+        return float(np.mean([kernel(x, y) for x, y in itertools.permutations(rows, 2)]))
+
+    between = float(np.mean([kernel(x, y) for x in real for y in synthetic]))
+    expected = within(real) + within(synthetic) - 2 * between
+    assert kernel_distance(real, synthetic) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["alike", "shifted", "apart", "narrow"])
+def test_the_kernel_distance_is_that_of_torchmetrics(name: str) -> None:
+    import torch
+    from torchmetrics.image.kid import poly_mmd
+
+    # It takes sets of one size.
+    real, synthetic = (rows[:40] for rows in CLOUDS[name])
+    expected = float(poly_mmd(torch.from_numpy(real), torch.from_numpy(synthetic)))
+    assert kernel_distance(real, synthetic) == pytest.approx(expected, rel=RELATIVE)
+
+
+def test_the_kernel_distance_is_unbiased_where_the_frechet_distance_is_not() -> None:
+    rng = np.random.default_rng(0)
+    pairs = [rng.normal(size=(2, 30, 4)) for _ in range(400)]
+    kernel = np.array([kernel_distance(*pair) for pair in pairs])
+    assert abs(kernel.mean()) < 3 * kernel.std() / len(pairs) ** 0.5
+    frechet = np.array([frechet_distance(*pair) for pair in pairs])
+    # Means alone add 2 / 30 a dimension.
+    assert frechet.min() > 0
+    assert frechet.mean() > 4 * 2 / 30
+    assert (kernel < 0).any()
+
+
+def test_one_image_has_no_kernel_distance() -> None:
+    assert np.isnan(kernel_distance(normal(0, 1, 4), normal(1, 9, 4)))
+    assert np.isnan(kernel_distance(normal(0, 9, 4), normal(1, 1, 4)))
+
+
 # ---- Vendi score --------------------------------------------------------------------------------
 
 
@@ -282,46 +330,7 @@ def test_an_image_without_direction_is_refused() -> None:
         vendi_score(np.zeros((3, 4)))
 
 
-# ---- spread, caveats ---------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_standard_errors_are_the_spread_over_new_images() -> None:
-    def drawn(rng: np.random.Generator, mean: float) -> Doubles:
-        return rng.normal(mean, np.linspace(0.5, 2, 6), size=(300, 6))
-
-    rng = np.random.default_rng(0)
-    pairs = [(drawn(rng, 0), drawn(rng, 0.3)) for _ in range(200)]
-    scores = [list(compare(*pair).scores.values()) for pair in pairs]
-    truth = np.std(scores, axis=0, ddof=1)
-    one = np.array(["a"] * 300)
-    estimates = [
-        list(standard_errors(real, one, synthetic, one, seed=i).values())
-        for i, (real, synthetic) in enumerate(pairs[:20])
-    ]
-    ratio = dict(
-        zip(
-            compare(*pairs[0]).scores,
-            np.sqrt(np.square(estimates).mean(axis=0)) / truth,
-            strict=True,
-        )
-    )
-    # Measured: 1.06 for the distance, 0.93 to 0.96 for Vendi scores, 1.18 to 1.30 for the others.
-    assert all(0.7 < value < 1.5 for value in ratio.values()), ratio
-
-
-def test_standard_errors_are_a_seeds_own_and_keep_classes_together() -> None:
-    real, synthetic = normal(0, 31, 4), normal(1, 30, 4)
-    ids = np.array(["a"] * 11 + ["b"] * 20)
-    errors = standard_errors(real, ids, synthetic, ids[1:], draws=5, seed=3)
-    assert errors == standard_errors(real, ids, synthetic, ids[1:], draws=5, seed=3)
-    assert errors != standard_errors(real, ids, synthetic, ids[1:], draws=5, seed=4)
-    assert set(errors) == set(compare(real, synthetic).scores)
-    halves = [fidelity._half(ids, np.random.default_rng(seed)) for seed in range(20)]
-    assert {(ids[half] == "b").sum() for half in halves} == {10}
-    assert {(ids[half] == "a").sum() for half in halves} == {5, 6}
-    with pytest.raises(CapsynthError, match="1 halves have no spread"):
-        standard_errors(real, ids, synthetic, ids[1:], draws=1)
+# ---- caveats ---------------------------------------------------------------------------
 
 
 def test_numbers_of_few_images_are_said_to_be_so() -> None:

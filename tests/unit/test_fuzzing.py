@@ -29,10 +29,10 @@ from capsynth.datasets.tars import scan_tar
 from capsynth.errors import CapsynthError
 from capsynth.fetching.unpacking import unpack
 from capsynth.files import dump_json
-from capsynth.prompting import has_class_word
 from capsynth.schema import load_schema, resolve
 from capsynth.shards import OK, ShardReader, read_manifest, usable
 from capsynth.source_images import ImageFormat, is_bare, stored_bytes
+from capsynth.wording import has_class_word
 
 ROOT = Path(__file__).resolve().parents[2]
 INPUTS = int(os.environ.get("CAPSYNTH_FUZZ_INPUTS", "2000"))

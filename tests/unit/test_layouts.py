@@ -6,6 +6,7 @@ import pytest
 
 from capsynth.datasets.imagenet import subset, wordnet_ids
 from capsynth.datasets.layouts import (
+    answer_groups,
     check_mapped,
     class_folders,
     mapped_class,
@@ -103,6 +104,19 @@ def test_a_class_map_gives_folders_their_classes(tmp_path: Path, suffix: str) ->
         "n02708093",
         "n07753592",
     }
+
+
+def test_any_class_of_a_folder_is_a_right_answer() -> None:
+    class_map = {"alarm_clock": ["n1", "n2"], "clock": ["n1", "n2"], "spoon": ["n9"], "x": ["n7"]}
+    assert answer_groups(class_map, {"n1", "n2", "n9"}) == {"n1": ["n1", "n2"], "n9": ["n9"]}
+    # The data set lacks the first: the second stands for the folder.
+    assert answer_groups(class_map, {"n2", "n9"}) == {"n2": ["n2"], "n9": ["n9"]}
+
+
+@pytest.mark.parametrize("other", [["n2"], ["n2", "n1"], ["n3", "n1"]])
+def test_folders_that_share_a_part_of_their_classes_are_refused(other: list[str]) -> None:
+    with pytest.raises(CapsynthError, match="folders 'clock' and 'watch' share the class"):
+        answer_groups({"clock": ["n1", "n2"], "watch": other}, {"n1", "n2", "n3"})
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,13 @@ import os
 from pathlib import Path
 
 import pytest
+import yaml
 
 from capsynth.classes import ClassInfo
-from capsynth.configuration import class_table
+from capsynth.configuration import class_table, complete
 from capsynth.datasets.entries import class_entries
 from capsynth.datasets.missing import missing_message
-from capsynth.datasets.overlaps import Taken, equal_classes, overlaps
+from capsynth.datasets.overlaps import Taken, equal_classes, not_independent, overlaps
 from capsynth.errors import CapsynthError
 
 DATASET = Taken("dataset", frozenset({"/p/cat", "/p/dog"}), (0.0, 0.8))
@@ -42,6 +43,19 @@ def test_what_temperatures_are_fitted_to_is_no_evaluation_set_either() -> None:
         "eval_sets.held takes images of dataset",
         "eval_sets.val takes images of eval_sets.held",
     ]
+
+
+def test_held_out_images_of_learning_curves_are_nobody_elses() -> None:
+    val = Taken("eval_sets.val", frozenset({"/q/cat"}))
+    held = Taken("eval_sets.held", frozenset({"/q/cat", "/p/cat"}), (0.5, 1.0))
+    lines = overlaps(DATASET, [val], None, held)
+    assert [line.split(" (")[0] for line in lines] == [
+        "eval_sets.held takes images of dataset",
+        "eval_sets.val takes images of eval_sets.held",
+    ]
+    assert "learning curves are of images that classifiers were trained on" in lines[0]
+    apart = Taken("eval_sets.held", frozenset({"/p/cat"}), (0.8, 1.0))
+    assert overlaps(DATASET, [val], None, apart) == []
 
 
 def test_classes_of_one_name_or_of_one_folder_are_told() -> None:
@@ -112,3 +126,28 @@ def test_an_archive_beside_a_missing_class_folder_is_named(root: Path) -> None:
 def test_images_that_belong_to_no_class_are_listed(root: Path) -> None:
     (root / "sheet.png").touch()
     assert class_entries(root) == (["cat", "dog"], [], ["sheet.png"])
+
+
+def test_subsets_and_mixtures_of_imagenets_evaluation_sets_are_not_independent(
+    repository: Path,
+) -> None:
+    config = complete(yaml.safe_load((repository / "config/imagenet1k.yaml").read_text()))
+    assert not_independent(config["eval_sets"]) == [
+        "imagenet-v2-mixture",
+        "imagenet-val-on-r",
+        "imagenet-val-on-a",
+    ]
+
+
+def test_the_evaluation_sets_of_the_default_experiment_are_independent(repository: Path) -> None:
+    config = complete(yaml.safe_load((repository / "config.yaml").read_text()))
+    assert not_independent(config["eval_sets"]) == []
+
+
+def test_slices_of_one_folder_that_do_not_overlap_are_independent() -> None:
+    def sets(low: float) -> dict[str, dict[str, object]]:
+        entry = {"source": "folder", "path": "data"}
+        return {"a": {**entry, "share": [0.0, 0.5]}, "b": {**entry, "share": [low, 1.0]}}
+
+    assert not_independent(sets(0.5)) == []
+    assert not_independent(sets(0.4)) == ["b"]

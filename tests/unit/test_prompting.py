@@ -2,6 +2,7 @@
 
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,16 +22,16 @@ from capsynth.prompting import (
     check_class_words,
     class_fields,
     fill,
-    has_class_word,
     noise_seed,
     placeholders,
-    subject_of,
     templates_of,
     times_drawn,
     without_caption,
     write_prompts,
 )
 from capsynth.seeding import derive_seed
+from capsynth.shards import Sample, ShardRecord, write_shard
+from capsynth.wording import has_class_word, subject_of
 
 BAT = ClassInfo("n1", "bat", "a mouse that flies", "placental mammal")
 TEXTS = ["a black bat at night", "", "a {bat} in braces"]
@@ -38,6 +39,8 @@ TEXTS = ["a black bat at night", "", "a {bat} in braces"]
 EXAMPLES: dict[str, tuple[str, dict[str, Any]]] = {
     "class-name": ("a photo of a bat", {}),
     "caption": ("a photo of a bat, two Bats in a cave", {}),
+    "class-name-paper": ("a photo of bat", {}),
+    "caption-paper": ("a photo of bat, two Bats in a cave", {}),
     "caption-only": ("two Bats in a cave", {}),
     "class-name-hypernym": ("a photo of a bat, placental mammal", {}),
     "class-name-definition": ("a photo of a bat, a mouse that flies", {}),
@@ -86,11 +89,12 @@ def prompts(
     part: int = 0,
     parts: int = 1,
     about: ClassInfo = BAT,
+    real: Sequence[Path] = (),
 ) -> list[Any]:
     captions = folder / "captions.jsonl"
     write_json_lines(captions, caption_rows(*([t] for t in TEXTS)) if rows is None else rows)
     out = folder / "prompts.jsonl"
-    write_prompts(chosen, about, 4, part, parts, captions, out)
+    write_prompts(chosen, about, 4, part, parts, captions, real, out)
     return read_json_lines(out)
 
 
@@ -146,12 +150,13 @@ def test_strategies_read_what_their_templates_say() -> None:
 
 
 def test_the_paper_s_prompt_is_written_as_in_the_paper(tmp_path: Path) -> None:
-    paper = settings("caption", templates=("a photo of {class_name}, {caption}",))
+    paper = settings("caption-paper")
     assert [row["prompt"] for row in prompts(tmp_path, paper)] == [
         "a photo of bat, a black bat at night",
         "a photo of bat",
         "a photo of bat, a {bat} in braces",
     ]
+    assert prompts(tmp_path, settings("class-name-paper"))[0]["prompt"] == "a photo of bat"
 
 
 def test_class_name_prompts_are_all_the_same_with_seeds_of_their_own(tmp_path: Path) -> None:
@@ -186,6 +191,39 @@ def test_several_templates_and_backgrounds_take_turns_until_all_pairs_are_used(
         *("A bat 1", "B bat 1", "A bat 2", "B bat 2", "A bat 3", "B bat 3"),
         "A bat 1",
     ]
+
+
+def manifest(folder: Path, part: int, *statuses: str) -> Path:
+    """Write a part of the real images of the class; return its manifest."""
+    path = folder / f"n1-{part}.jsonl"
+    samples = [
+        Sample(
+            ShardRecord(f"{part}{i}", "n1", 4, i, status, "f", "png" if status == "ok" else None),
+            b"image" if status == "ok" else None,
+        )
+        for i, status in enumerate(statuses)
+    ]
+    write_shard(path.with_suffix(".tar"), path, samples)
+    return path
+
+
+def test_without_a_number_there_are_as_many_prompts_as_usable_real_images(tmp_path: Path) -> None:
+    real = [
+        manifest(tmp_path, 0, "ok", "ok", "rejected"),
+        manifest(tmp_path, 1, "ok", "ok", "ok"),
+    ]
+    chosen = settings("class-name", images_per_class=None)
+    parts = [prompts(tmp_path, chosen, part=part, parts=2, real=real) for part in range(2)]
+    assert sorted(row["index"] for rows in parts for row in rows) == [0, 1, 2, 3, 4]
+    # They are the first five of a larger number, whatever part draws them.
+    more = prompts(tmp_path, settings("class-name", images_per_class=9), part=1, parts=2)
+    assert [r["seed"] for r in parts[1]] == [r["seed"] for r in more if r["index"] < 5]
+
+
+def test_a_class_without_usable_real_images_needs_a_number(tmp_path: Path) -> None:
+    real = [manifest(tmp_path, 0, "rejected")]
+    with pytest.raises(CapsynthError, match="'n1' has no real images; give images_per_class"):
+        prompts(tmp_path, settings("class-name", images_per_class=None), real=real)
 
 
 def test_clip_s_templates_are_used_one_after_the_other(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from capsynth.mixing import mix, soft_targets
 from capsynth.recipes import NORMALISATIONS, PRESETS, Recipe, learning_rate, total_steps
 from capsynth.schema_messages import as_yaml_number
 from capsynth.settings import settings_from_json
-from capsynth.training import StepBatches
+from capsynth.training_loop import StepBatches
 from capsynth.transforms import (
     Preprocessing,
     evaluation_box,

@@ -9,13 +9,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.linalg
+import torch
 from prdc import compute_prdc
+from torchmetrics.image.kid import poly_mmd
 
 from capsynth.errors import CapsynthError
-from capsynth.features import write_features
-from capsynth.reporting.fidelity_rows import FidelityRow, ImageSet, measure_fidelity
+from capsynth.features import read_features, write_features
+from capsynth.reporting.fidelity_rows import (
+    Comparison,
+    FidelityRow,
+    ImageSet,
+    _chosen,
+    measure_fidelity,
+)
 from capsynth.reporting.fidelity_tables import (
     FidelitySettings,
+    Space,
     digits_of,
     fidelity_table,
     make_fidelity_tables,
@@ -31,7 +40,9 @@ with warnings.catch_warnings():
 
 CLASSES = ("bat", "car")
 EACH, DIMENSIONS = 12, 3
-SETTINGS = FidelitySettings(("toy",), ("caption", "class-name"), 5)
+SPACE = Space("toy", "a/model", ())
+SETTINGS = FidelitySettings((SPACE,), ("caption", "class-name"), 5)
+COMPARISON = Comparison(max_images=1000, draws=4, neighbours=5)
 RELATIVE = 1e-6
 
 
@@ -41,16 +52,27 @@ def normal(seed: int, mean: float = 0.0) -> np.ndarray:
 
 
 def image_set(
-    folder: Path, kind: str, name: str, values: np.ndarray, space: str = "toy", agreed: float = 0.0
+    folder: Path,
+    kind: str,
+    name: str,
+    values: np.ndarray,
+    space: str = "toy",
+    agreed: float = 0.0,
+    sources: bool = False,
 ) -> ImageSet:
-    """Write features of a set, a file a class."""
+    """Write features of a set, a file a class, as many images of each."""
     paths = []
+    each = len(values) // len(CLASSES)
     for place, class_id in enumerate(CLASSES):
         records = [
-            ShardRecord(f"{class_id}_{i:06d}", class_id, place, i, "ok", "f") for i in range(EACH)
-        ]
-        own = values[place * EACH : (place + 1) * EACH]
-        agreement = np.full(EACH, agreed or np.nan, dtype=np.float32) + 0.1 * own[:, 0]
+            ShardRecord(
+                f"{class_id}_{i:06d}", class_id, place, i, "ok", "f",
+                source_key=f"{class_id}_{i:06d}" if sources else None,
+            )
+            for i in range(each)
+        ]  # fmt: skip
+        own = values[place * each : (place + 1) * each]
+        agreement = np.full(each, agreed or np.nan, dtype=np.float32) + 0.1 * own[:, 0]
         paths.append(folder / kind / name / f"{class_id}.parquet")
         write_features(paths[-1], records, own, agreement, space)
     return ImageSet("toy", kind, name, tuple(paths))
@@ -59,8 +81,8 @@ def image_set(
 @pytest.fixture
 def sets(tmp_path: Path) -> list[ImageSet]:
     return [
-        image_set(tmp_path, "real", "photos", normal(0)),
-        image_set(tmp_path, "eval_set", "val", normal(1)),
+        image_set(tmp_path, "reference", "val", normal(0)),
+        image_set(tmp_path, "real", "photos", normal(1)),
         image_set(tmp_path, "variant", "caption", normal(2, 0.3), agreed=0.5),
         image_set(tmp_path, "variant", "class-name", normal(3, 1.5)),
     ]
@@ -70,35 +92,95 @@ def of(rows: list[FidelityRow], name: str, class_id: str = "") -> dict[str, Fide
     return {row.metric: row for row in rows if (row.name, row.class_id) == (name, class_id)}
 
 
+def frechet(a: np.ndarray, b: np.ndarray) -> float:
+    means = a.mean(axis=0) - b.mean(axis=0)
+    s, r = np.cov(a.T), np.cov(b.T)
+    return float(means @ means + np.trace(s + r - 2 * scipy.linalg.sqrtm(s @ r).real))
+
+
 @pytest.mark.parametrize("class_id", ["", *CLASSES])
-def test_the_numbers_are_those_of_other_implementations(
+def test_the_numbers_are_those_of_other_implementations_against_held_out_images(
     sets: list[ImageSet], class_id: str
 ) -> None:
-    rows = measure_fidelity(sets, 1000, 4, 5)
+    rows = measure_fidelity(sets, COMPARISON)
     place = (
         slice(None) if not class_id else slice(*{"bat": (0, EACH), "car": (EACH, None)}[class_id])
     )
-    real, made = normal(0)[place].astype(float), normal(2, 0.3)[place].astype(float)
-    found = of(rows, "caption", class_id)
-    with contextlib.redirect_stdout(io.StringIO()):
-        expected = compute_prdc(real, made, 5)
-    means = real.mean(axis=0) - made.mean(axis=0)
-    a, b = np.cov(real.T), np.cov(made.T)
-    root = scipy.linalg.sqrtm(a @ b).real
-    expected["frechet_distance"] = means @ means + np.trace(a + b - 2 * root)
-    for rows_of, images in ((made, "caption"), (real, "photos")):
-        unit = rows_of / np.linalg.norm(rows_of, axis=1, keepdims=True)
-        score = of(rows, images, class_id)["vendi_score"].value
+    val, photos, made = (
+        rows_of[place].astype(float) for rows_of in (normal(0), normal(1), normal(2, 0.3))
+    )
+    for images, name in ((made, "caption"), (photos, "photos")):
+        found = of(rows, name, class_id)
+        with contextlib.redirect_stdout(io.StringIO()):
+            expected = compute_prdc(val, images, 5)
+        expected["frechet_distance"] = frechet(val, images)
+        expected["kernel_distance"] = float(
+            poly_mmd(torch.from_numpy(val), torch.from_numpy(images))
+        )
+        for metric, value in expected.items():
+            assert found[metric].value == pytest.approx(value, rel=RELATIVE), metric
+        assert (found["recall"].compared_with, found["recall"].images) == (len(val), len(images))
+    captioned = of(rows, "caption", class_id)["frechet_distance_captioned"].value
+    assert captioned == pytest.approx(frechet(photos, made), rel=RELATIVE)
+    for images, name in ((made, "caption"), (photos, "photos"), (val, "val")):
+        unit = images / np.linalg.norm(images, axis=1, keepdims=True)
+        score = of(rows, name, class_id)["vendi_score"].value
         assert score == pytest.approx(vendi.score_dual(unit), rel=RELATIVE)
-    for name, value in expected.items():
-        assert found[name].value == pytest.approx(value, rel=RELATIVE), name
-    assert (found["recall"].real, found["recall"].images) == (len(real), len(made))
+
+
+def test_copies_of_the_captioned_images_do_not_look_better_than_they_are(tmp_path: Path) -> None:
+    sets = [
+        image_set(tmp_path, "reference", "val", normal(0)),
+        image_set(tmp_path, "real", "photos", normal(1)),
+        image_set(tmp_path, "variant", "caption", normal(1), sources=True),
+    ]
+    rows = measure_fidelity(sets, COMPARISON)
+    copies, floor = of(rows, "caption"), of(rows, "photos")
+    assert copies["frechet_distance_captioned"].value == pytest.approx(0.0, abs=1e-9)
+    # Copies vary with their sources, so the distance between them stays 0.
+    assert copies["frechet_distance_captioned"].standard_error == pytest.approx(0.0, abs=1e-6)
+    for metric, row in floor.items():
+        assert copies[metric].value == pytest.approx(row.value, rel=1e-9)
+    assert floor["frechet_distance"].value > 0.1
+
+
+def test_all_sets_are_cut_to_the_smallest_in_proportion_to_their_classes(tmp_path: Path) -> None:
+    three_times = np.concatenate([normal(seed) for seed in (1, 4, 5)])
+    sets = [
+        image_set(tmp_path, "reference", "val", normal(0)),
+        image_set(tmp_path, "real", "photos", three_times),
+        image_set(tmp_path, "variant", "caption", normal(2)[::2]),
+    ]
+    rows = measure_fidelity(sets, COMPARISON)
+    assert {(row.compared_with, row.images) for row in rows if not row.class_id} == {(EACH, EACH)}
+    assert {(r.compared_with, r.images) for r in rows if r.class_id} == {(EACH // 2, EACH // 2)}
+    values = read_features(sets[1].paths)
+    chosen = _chosen(values, "", 10)
+    assert (chosen.class_ids == "bat").sum() == 5
+
+
+def test_a_set_of_hardly_any_images_is_marked_and_takes_none_from_the_others(
+    tmp_path: Path,
+) -> None:
+    sets = [
+        image_set(tmp_path, "reference", "val", normal(0)),
+        image_set(tmp_path, "real", "photos", normal(1)),
+        image_set(tmp_path, "variant", "caption", normal(2)[:4]),
+        image_set(tmp_path, "variant", "class-name", normal(3)),
+    ]
+    rows = measure_fidelity(sets, COMPARISON)
+    assert of(rows, "caption")["vendi_score"].images == 4
+    assert of(rows, "class-name")["vendi_score"].images == 2 * EACH
+    table = fidelity_table(rows, SETTINGS)
+    assert [row[1].text for row in table.rows][:2] == ["caption (fewer)", "class-name"]
+    assert "but those that are marked" in table.note
+    assert not any(cell.bold for cell in table.rows[0])
 
 
 def test_prompts_agree_by_their_mean_with_the_error_of_a_mean_within_class(
     sets: list[ImageSet],
 ) -> None:
-    rows = measure_fidelity(sets, 1000, 4, 5)
+    rows = measure_fidelity(sets, COMPARISON)
     values = 0.5 + 0.1 * normal(2, 0.3)[:, 0].astype(float)
     found = of(rows, "caption")["prompt_agreement"]
     within = [values[:EACH].var(ddof=1), values[EACH:].var(ddof=1)]
@@ -108,34 +190,36 @@ def test_prompts_agree_by_their_mean_with_the_error_of_a_mean_within_class(
 
 
 def test_images_are_chosen_by_their_keys_alone(sets: list[ImageSet]) -> None:
-    rows = measure_fidelity(sets, 15, 4, 5)
+    rows = measure_fidelity(sets, replace(COMPARISON, max_images=15))
     assert {row.images for row in rows if not row.class_id} == {15}
     assert {row.images for row in rows if row.class_id} == {EACH}
     turned = [replace(one, paths=one.paths[::-1]) for one in sets]
-    other = measure_fidelity(turned, 15, 4, 5)
+    other = measure_fidelity(turned, replace(COMPARISON, max_images=15))
     for row, same in zip(rows, other, strict=True):
         assert same.value == pytest.approx(row.value, rel=1e-9)
 
 
-def test_real_images_are_not_compared_with_themselves(sets: list[ImageSet]) -> None:
-    rows = measure_fidelity(sets, 1000, 4, 5)
-    assert set(of(rows, "photos")) == {"vendi_score"}
-    assert of(rows, "photos")["vendi_score"].standard_error is not None
+def test_the_reference_is_not_compared_with_itself(sets: list[ImageSet]) -> None:
+    rows = measure_fidelity(sets, COMPARISON)
+    assert set(of(rows, "val")) == {"vendi_score"}
+    assert of(rows, "val")["vendi_score"].standard_error is not None
 
 
 def test_sets_that_do_not_go_together_are_refused(sets: list[ImageSet], tmp_path: Path) -> None:
-    with pytest.raises(CapsynthError, match="toy: 0 sets of real images"):
-        measure_fidelity(sets[1:], 1000, 4, 5)
+    with pytest.raises(CapsynthError, match="toy: 0 sets of the kind 'reference'"):
+        measure_fidelity(sets[1:], COMPARISON)
     other = image_set(tmp_path, "variant", "elsewhere", normal(4), space="another")
     with pytest.raises(CapsynthError, match="elsewhere: another feature space"):
-        measure_fidelity([*sets, other], 1000, 4, 5)
+        measure_fidelity([*sets, other], COMPARISON)
 
 
-def test_the_best_variant_stands_out_and_real_images_do_not_compete(sets: list[ImageSet]) -> None:
-    rows = measure_fidelity(sets, 1000, 4, 5)
+def test_the_nearest_variant_stands_out_and_real_images_do_not_compete(
+    sets: list[ImageSet],
+) -> None:
+    rows = measure_fidelity(sets, COMPARISON)
     table = fidelity_table(rows, SETTINGS)
     images = [row[1].text for row in table.rows]
-    assert images == ["caption", "class-name", "val (real)", "photos (real, compared with)"]
+    assert images == ["caption", "class-name", "real (floor): photos", "real (reference): val"]
     distances = [row[3] for row in table.rows]
     assert [cell.bold for cell in distances] == [True, False, False, False]
     assert distances[0].text.startswith(f"{of(rows, 'caption')['frechet_distance'].value:.2f} ±")
@@ -144,10 +228,64 @@ def test_the_best_variant_stands_out_and_real_images_do_not_compete(sets: list[I
     assert [row[1].text for row in by_class.rows] == ["bat"] * 4 + ["car"] * 4
 
 
+def table_row(kind: str, name: str, metric: str, value: float) -> FidelityRow:
+    return FidelityRow("toy", kind, name, "", metric, value, 0.01, 50, 50, 3)
+
+
+@pytest.mark.parametrize(
+    ("metric", "caption", "class_name", "floor", "bold"),
+    [
+        ("frechet_distance", 0.5, 0.9, 0.3, [True, False]),
+        ("frechet_distance", 0.2, 0.9, 0.3, [False, False]),
+        ("kernel_distance", 0.2, 0.1, -0.01, [False, True]),
+        ("recall", 0.7, 0.8, 0.9, [False, True]),
+        ("recall", 0.7, 0.95, 0.9, [False, False]),
+        ("density", 1.2, 0.8, 1.0, [False, False]),
+        ("coverage", 0.8, 0.8, 0.9, [True, True]),
+        ("vendi_score", 3.0, 2.0, 4.0, [False, False]),
+        ("prompt_agreement", 0.3, 0.2, 0.4, [False, False]),
+        ("frechet_distance_captioned", 0.5, 0.9, 0.3, [False, False]),
+    ],
+)
+def test_the_best_is_bold_where_none_is_past_what_real_images_have(
+    metric: str, caption: float, class_name: float, floor: float, bold: list[bool]
+) -> None:
+    rows = [
+        table_row(kind, name, m, value)
+        for kind, name, value in (
+            ("variant", "caption", caption),
+            ("variant", "class-name", class_name),
+            ("real", "photos", floor),
+        )
+        for m in {"vendi_score", metric}
+    ]
+    for by_class in (False, True):
+        shown = [replace(row, class_id="bat" if by_class else "") for row in rows]
+        table = fidelity_table(shown, SETTINGS, by_class)
+        names = [column.csv_names[0] for column in table.columns]
+        column = [row[names.index(metric)] for row in table.rows]
+        assert [cell.bold for cell in column] == [*bold, False]
+    without = fidelity_table([row for row in rows if row.kind != "real"], SETTINGS)
+    assert not any(cell.bold for row in without.rows for cell in row)
+
+
+def test_the_note_says_reference_floor_and_space(sets: list[ImageSet]) -> None:
+    rows = measure_fidelity(sets, COMPARISON)
+    for by_class in (False, True):
+        note = fidelity_table(rows, SETTINGS, by_class).note
+        assert "no variant was made from: val." in note
+        assert "The Fréchet distance of such samples is not 0" in note
+        assert "toy is a/model." in note
+        assert "circular" not in note
+        own = replace(SETTINGS, spaces=(replace(SPACE, captioners=("blip",)),))
+        note = fidelity_table(rows, own, by_class).note
+        assert "toy is a/model, the encoder of the captioner blip: circular" in note
+
+
 def test_the_note_says_what_holds_for_sets_as_small_as_these(sets: list[ImageSet]) -> None:
-    rows = measure_fidelity(sets, 1000, 4, 5)
+    rows = measure_fidelity(sets, COMPARISON)
     assert "neighbours. " in fidelity_table(rows, SETTINGS).note
-    assert "biased upwards" not in fidelity_table(rows, SETTINGS).note
+    assert "span less than" not in fidelity_table(rows, SETTINGS).note
     few = [replace(row, images=3) if row.class_id == "bat" else row for row in rows]
     note = fidelity_table(few, SETTINGS, by_class=True).note
     assert "3 images span less than the 3 dimensions" in note
@@ -161,14 +299,18 @@ def test_columns_show_three_digits_of_their_largest_number(largest: float, digit
 
 
 def test_tables_and_figure_are_written(sets: list[ImageSet], tmp_path: Path) -> None:
-    rows = measure_fidelity(sets, 1000, 4, 5)
+    rows = measure_fidelity(sets, COMPARISON)
     make_fidelity_tables(rows, SETTINGS, tmp_path / "tables")
     assert len(list((tmp_path / "tables").glob("fidelity*"))) == 8
     plot_fidelity(rows, SETTINGS, [tmp_path / "a.png", tmp_path / "a.svg"])
     assert "</svg>" in (tmp_path / "a.svg").read_text()
     assert (tmp_path / "a.png").stat().st_size > 5000
     with pytest.raises(CapsynthError, match="no numbers in the feature spaces other"):
-        plot_fidelity(rows, replace(SETTINGS, extractors=("other",)), [tmp_path / "b.png"])
+        plot_fidelity(
+            rows,
+            replace(SETTINGS, spaces=(replace(SPACE, extractor="other"),)),
+            [tmp_path / "b.png"],
+        )
 
 
 # ---- guidance -----------------------------------------------------------------------------------
@@ -196,6 +338,10 @@ def guided() -> tuple[list[Score], list[FidelityRow]]:
         for s in (1.0, 2.0, 4.0)
         for metric in ("precision", "recall")
     ]
+    rows = [
+        FidelityRow("toy", "real", "photos", "", metric, value, 0.01, 50, 50, 3)
+        for metric, value in (("precision", 0.9), ("recall", 0.7))
+    ] + rows
     return scores, rows
 
 
@@ -212,6 +358,8 @@ def test_guidance_is_drawn_from_accuracy_and_fidelity(
         line = axes.lines[0]
         assert list(line.get_xdata()) == [1.0, 2.0, 4.0]
         assert list(line.get_ydata()) == pytest.approx(values)
+    # The dotted lines are what real images have.
+    assert [list(axes.lines[-1].get_ydata()) for axes in panels[1:]] == [[0.9] * 2, [0.7] * 2]
     assert panels[0].get_legend_handles_labels()[1] == ["g1.0 / g2.0 / g4.0"]
 
 

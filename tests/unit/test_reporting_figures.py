@@ -1,13 +1,18 @@
 from pathlib import Path
 
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
 
 from capsynth.errors import CapsynthError
-from capsynth.reporting import figures, stage_times
+from capsynth.reporting import figures, measured_figures, stage_times
+from capsynth.reporting.budgets import Budget, Budgets, index_budgets
+from capsynth.reporting.measured_figures import CurvePoint
 from capsynth.reporting.robustness_scores import LinePoint, RobustnessSettings
-from capsynth.reporting.scores import Score
+from capsynth.reporting.scores import Score, index_scores
 from capsynth.reporting.settings import ReportSettings
-from capsynth.reporting.style import new_figure, save_figure
+from capsynth.reporting.style import NO_EVIDENCE, PALETTE, new_figure, save_figure
 
 SETTINGS = ReportSettings("val", ("real", "$a$"), ("val", "r", "c"), (("$a$", "real"),))
 MEASURED = RobustnessSettings("val", {}, {}, ("real",), False)
@@ -56,30 +61,111 @@ def test_perfect_accuracy_can_be_drawn_on_logit_axes(tmp_path: Path) -> None:
 
 
 def test_a_line_is_drawn_dashed_beyond_its_classifiers_and_only_in_its_panel() -> None:
-    from capsynth.reporting.scores import index_scores
-
     figure = figures._robustness_figure(
         index_scores(scores()), SETTINGS, MEASURED, line(), "linear"
     )
     of_r, of_c = figure.axes
-    dashed = [drawn for drawn in of_r.lines if drawn.get_linestyle() == "--"]
+    dashed = [d for d in of_r.lines if d.get_linestyle() == "--" and len(d.get_xdata()) > 2]
     assert [list(drawn.get_xdata()) for drawn in dashed] == [[0.1, 0.3, 0.5, 0.7, 0.9]]
     assert [0.3, 0.5, 0.7] in [list(d.get_xdata()) for d in of_r.lines if d not in dashed]
     assert len(of_r.collections) == len(of_c.collections) + 1
-    assert not any(drawn.get_linestyle() == "--" for drawn in of_c.lines)
+    assert not any(d.get_linestyle() == "--" and len(d.get_xdata()) > 2 for d in of_c.lines)
 
 
 def test_of_many_classes_the_largest_gains_and_losses_are_drawn() -> None:
-    from capsynth.reporting.scores import index_scores
-
-    figure = figures._class_gains_figure(index_scores(scores(100)), SETTINGS, ("$a$", "real"))
+    figure = figures._class_gains_figure(index_scores(scores(100)), SETTINGS, {}, ("$a$", "real"))
     names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert names == [f"class-{i}" for i in (*range(20), *range(80, 100))]
 
 
+def budgets(steps: int) -> Budgets:
+    """Return budgets of which ``$a$`` in recipe one has so many steps."""
+    return index_budgets(
+        Budget("toy", name, recipe, 0, 400, 0, steps if name == "$a$" else 208, 16.0)
+        for name in ("real", "$a$")
+        for recipe in ("one", "two")
+    )
+
+
+@pytest.mark.parametrize(("steps", "told"), [(208, False), (400, True)])
+def test_a_figure_of_gains_tells_of_unequal_steps(steps: int, told: bool) -> None:
+    index = index_scores(scores())
+    figure = figures._class_gains_figure(index, SETTINGS, budgets(steps), ("$a$", "real"))
+    assert figure._supxlabel is not None
+    text = figure._supxlabel.get_text()
+    assert ("† the two sides differ in optimisation steps: 400 and 208" in text) is told
+    assert ("†" in text) is told
+
+
+def drawn_colours(axes: Axes) -> set[str]:
+    """Return the colours of the markers of a panel."""
+    return {
+        to_hex(line.get_markeredgecolor()).upper()
+        for line in axes.lines
+        if line.get_marker() not in ("None", "none", None)
+    }
+
+
+def test_gains_of_classes_on_which_both_sides_are_at_chance_are_grey_and_open() -> None:
+    rows = scores()
+    for name, low in (("real", 0.3), ("$a$", 0.2)):
+        for i in range(3):
+            # An even guess among three classes is right on a third: class 0 reaches it.
+            bound = low if i == 0 else 0.4
+            rows.append(
+                Score("toy", name, "one", None, "val", f"top1/class-{i}", 0.5, bound, 0.6, 50)
+            )
+    figure = figures._class_gains_figure(index_scores(rows), SETTINGS, {}, ("$a$", "real"))
+    markers = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
+    assert [to_hex(m.get_markeredgecolor()).upper() for m in markers] == [
+        NO_EVIDENCE.upper(), PALETTE[0], PALETTE[0],
+    ]  # fmt: skip
+    assert to_hex(markers[0].get_markerfacecolor()) == "#ffffff"
+    assert to_hex(markers[1].get_markerfacecolor()).upper() == PALETTE[0]
+
+
+def test_with_one_seed_no_gain_is_filled() -> None:
+    rows = [row for row in scores() if row.seed != 1]
+    figure = figures._class_gains_figure(index_scores(rows), SETTINGS, {}, ("$a$", "real"))
+    markers = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
+    assert {to_hex(marker.get_markerfacecolor()) for marker in markers} == {"#ffffff"}
+
+
+def class_sizes() -> list[Score]:
+    """Return accuracies of four classes of 40, 20, 20 and 20 images: chance is 40 %."""
+    return [
+        Score("toy", "real", "one", None, name, f"top1/{i}", 0.9, 0.8, 1.0, n)
+        for name in SETTINGS.eval_sets
+        for i, n in enumerate((40, 20, 20, 20))
+    ]
+
+
+def test_chance_is_a_line_on_both_axes_and_points_at_chance_are_grey() -> None:
+    # $a$ has 0.4 [0.3, 0.5]: at chance.
+    index = index_scores([*scores(classes=0), *class_sizes()])
+    figure = figures._robustness_figure(index, SETTINGS, MEASURED, [], "linear")
+    axes = figure.axes[0]
+    assert [0.4, 0.4] in [list(line.get_ydata()) for line in axes.lines]
+    assert [0.4, 0.4] in [list(line.get_xdata()) for line in axes.lines]
+    assert drawn_colours(axes) >= {PALETTE[0], NO_EVIDENCE.upper()}
+    assert PALETTE[1] not in drawn_colours(axes)
+
+
+def test_curves_have_a_line_of_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[Figure] = []
+    monkeypatch.setattr(measured_figures, "save_figure", lambda figure, _: kept.append(figure))
+    points = [CurvePoint("real", "real", 1.0), CurvePoint("real", "$a$", 0.5)]
+    rows = [*scores(classes=0), *class_sizes()]
+    measured_figures.plot_curves(rows, SETTINGS, points, "share", False, [])
+    axes = kept[0].axes[0]
+    assert [0.4, 0.4] in [list(line.get_ydata()) for line in axes.lines]
+    colours = [to_hex(c).upper() for c in axes.collections[-1].get_facecolor()]
+    assert colours == [NO_EVIDENCE.upper(), PALETTE[0]]
+
+
 def test_a_comparison_without_scores_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CapsynthError, match="no scores compare 'real' with 'b'"):
-        figures.plot_class_gains(scores(), SETTINGS, ("real", "b"), [tmp_path / "x.png"])
+        figures.plot_class_gains(scores(), SETTINGS, {}, ("real", "b"), [tmp_path / "x.png"])
 
 
 def test_an_experiment_without_scores_in_distribution_is_refused(tmp_path: Path) -> None:

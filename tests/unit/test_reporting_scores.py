@@ -5,9 +5,11 @@ import pytest
 
 from capsynth.errors import CapsynthError
 from capsynth.predictions import read_predictions, write_predictions
+from capsynth.reporting.estimation import collect_scores
 from capsynth.reporting.scores import (
+    OF_SEEDS,
+    TESTS,
     Score,
-    collect_scores,
     index_scores,
     read_scores,
     sources_of,
@@ -95,7 +97,7 @@ def test_every_value_lies_in_its_interval(tmp_path: Path) -> None:
             continue
         assert row.ci_low <= row.value + 1e-9, row
         assert row.value <= row.ci_high + 1e-9, row
-        assert row.ci_low < row.ci_high or row.value in (0.0, 1.0) or row.n == 10, row
+        assert row.ci_low < row.ci_high, row
     assert without == {"p_value", "p_images", "p_holm"}
 
 
@@ -114,7 +116,9 @@ def test_a_comparison_is_the_difference_of_two_summaries(tmp_path: Path) -> None
     assert find(rows, "a - b", None, "p_value").value < 0.05
 
 
-def test_a_training_set_compared_with_its_copy_differs_by_nothing(tmp_path: Path) -> None:
+def test_a_training_set_compared_with_its_copy_differs_by_nothing_that_could_be_seen(
+    tmp_path: Path,
+) -> None:
     paths = two_training_sets(tmp_path)
     for seed, path in enumerate(paths[:3]):
         run = read_predictions(path)
@@ -127,8 +131,9 @@ def test_a_training_set_compared_with_its_copy_differs_by_nothing(tmp_path: Path
         paths.append(copy)
     rows = collect_scores(paths, [["a", "copy"]], 100)
     top1 = find(rows, "a - copy", None, "top1")
-    # Without pairing of images and seeds the interval would have a width.
-    assert (top1.value, top1.ci_low, top1.ci_high) == (0.0, 0.0, 0.0)
+    # 30 images that all agree do not show that no image could differ.
+    assert top1.value == 0.0
+    assert top1.ci_low == -top1.ci_high < 0.0
     assert find(rows, "a - copy", None, "p_value").value == 1.0
 
 
@@ -148,6 +153,80 @@ def test_holm_corrects_over_all_comparisons_and_evaluation_sets(tmp_path: Path) 
     corrected = sorted(row.value for row in rows if row.metric == "p_holm")
     assert len(p_values) == 4
     assert corrected[0] == pytest.approx(min(1.0, 4 * p_values[0]))
+
+
+def test_sets_outside_of_the_family_are_not_corrected_and_correct_no_other(tmp_path: Path) -> None:
+    paths = two_training_sets(tmp_path) + two_training_sets(tmp_path, "toy-c")
+    rows = collect_scores(paths, [["a", "b"]], 20, outside_family=["toy-c"])
+    tested = {(row.eval_set, row.metric): row.value for row in rows if row.metric in TESTS}
+    assert tested.keys() == {
+        ("toy-val", "p_images"),
+        ("toy-val", "p_value"),
+        ("toy-val", "p_holm"),
+        ("toy-c", "p_images"),
+        ("toy-c", "p_value"),
+    }
+    assert tested["toy-val", "p_holm"] == tested["toy-val", "p_value"]
+    with pytest.raises(CapsynthError, match="'toy-vall'; did you mean 'toy-val'"):
+        collect_scores(paths, [["a", "b"]], 20, outside_family=["toy-vall"])
+
+
+def test_one_seed_has_intervals_of_images_and_no_p_value_that_speaks_of_seeds(
+    tmp_path: Path,
+) -> None:
+    paths = [write_run(tmp_path, name, 0, skill) for name, skill in (("a", 1.5), ("b", 0.3))]
+    rows = collect_scores(paths, [["a", "b"]], 20)
+    assert {row.metric for row in rows if row.metric in TESTS} == {"p_images"}
+    assert {(row.seeds, row.sources) for row in rows} == {(1, "images")}
+
+
+def test_rows_say_how_many_seeds_they_are_of_and_what_chance_they_hold(tmp_path: Path) -> None:
+    rows = collect_scores(two_training_sets(tmp_path), [["a", "b"]], 20)
+    of_seeds = {(row.seeds, row.sources) for row in rows if row.seed is None}
+    assert of_seeds == {(3, "images+training-seeds"), (3, "images")}
+    assert {row.metric for row in rows if row.seed is None and row.sources == "images"} == {
+        "p_images"
+    }
+    assert {(row.seeds, row.sources) for row in rows if row.seed is not None} == {(1, "images")}
+
+
+def test_seeds_that_agree_do_not_narrow_the_interval_below_that_of_their_images(
+    tmp_path: Path,
+) -> None:
+    # Three copies of one run: what they agree on is still 30 images.
+    run = read_predictions(write_run(tmp_path, "a", 0, 1.5))
+    paths = []
+    for seed in range(3):
+        paths.append(tmp_path / f"copy-{seed}.parquet")
+        write_predictions(
+            paths[-1], keys=run.keys.tolist(), targets=run.target, class_ids=run.class_ids,
+            probabilities=run.probabilities, dataset="toy", training_set="a", recipe="tiny",
+            seed=seed, eval_set="toy-val", fingerprint="f",
+        )  # fmt: skip
+    rows = collect_scores(paths, [], 100)
+    for metric in ("top1", "top1/bat"):
+        alone, together = (find(rows, "a", seed, metric) for seed in (0, None))
+        assert together.ci_low == pytest.approx(alone.ci_low, abs=1e-12)
+        assert together.ci_high == pytest.approx(alone.ci_high, abs=1e-12)
+
+
+def test_a_photograph_under_two_keys_is_one(tmp_path: Path) -> None:
+    paths = []
+    for copies in (1, 2):
+        run = read_predictions(write_run(tmp_path, "a", 0, 1.0))
+        sources = [key for key in run.keys.tolist() for _ in range(copies)]
+        paths.append(tmp_path / f"{copies}.parquet")
+        write_predictions(
+            paths[-1], keys=[f"{key}-{i % copies}" for i, key in enumerate(sources)],
+            targets=np.repeat(run.target, copies), class_ids=run.class_ids,
+            probabilities=np.repeat(run.probabilities, copies, axis=0), dataset="toy",
+            training_set="a", recipe="tiny", seed=0, eval_set="toy-val", fingerprint="f",
+            sources=sources,
+        )  # fmt: skip
+    once, twice = (find(collect_scores([path], [], 100), "a", 0, "nll") for path in paths)
+    assert (once.n, once.distinct) == (30, 30)
+    assert (twice.n, twice.distinct) == (60, 30)
+    assert (twice.ci_low, twice.ci_high) == pytest.approx((once.ci_low, once.ci_high))
 
 
 def test_ablations_have_intervals_but_no_tests_and_correct_no_others(tmp_path: Path) -> None:
@@ -182,10 +261,14 @@ def test_keys_without_a_corruption_are_their_own_sources() -> None:
     assert sources_of(["x.jpeg-4", "y"]) == (["x.jpeg-4", "y"], None)
 
 
-def test_another_training_set_changes_no_row_of_the_first(tmp_path: Path) -> None:
+def test_another_training_set_changes_no_value_and_no_run_of_the_first(tmp_path: Path) -> None:
     paths = two_training_sets(tmp_path)
-    both = collect_scores(paths, [], 60)
-    assert collect_scores(paths[:3], [], 60) == [row for row in both if row.training_set == "a"]
+    both = [row for row in collect_scores(paths, [], 60) if row.training_set == "a"]
+    alone = collect_scores(paths[:3], [], 60)
+    assert [row.value for row in both] == [row.value for row in alone]
+    assert [row for row in both if row.seed is not None] == [
+        row for row in alone if row.seed is not None
+    ]
 
 
 def test_the_order_of_files_and_of_samples_changes_nothing(tmp_path: Path) -> None:
@@ -224,11 +307,13 @@ def test_an_unknown_training_set_in_a_comparison_is_refused(tmp_path: Path) -> N
 def test_scores_are_written_with_six_decimals_and_read_again(tmp_path: Path) -> None:
     path = tmp_path / "scores.csv"
     row = Score("toy", "a - b", "tiny", None, "toy-val", "top1", 1 / 3, -0.0000001, 0.5, 30)
-    p = Score("toy", "a - b", "tiny", None, "toy-val", "p_value", 1e-12, None, None, 30)
+    p = Score(
+        "toy", "a - b", "tiny", None, "toy-val", "p_value", 1e-12, None, None, 30, 3, OF_SEEDS, 29
+    )
     write_scores(path, [row, p])
     assert path.read_text().splitlines()[1:] == [
-        "toy,a - b,tiny,,toy-val,top1,0.333333,0.0,0.5,30",
-        "toy,a - b,tiny,,toy-val,p_value,1e-06,,,30",
+        "toy,a - b,tiny,,toy-val,top1,0.333333,0.0,0.5,30,1,images,",
+        "toy,a - b,tiny,,toy-val,p_value,1e-06,,,30,3,images+training-seeds,29",
     ]
     assert [r.value for r in read_scores(path)] == [0.333333, 1e-06]
     assert index_scores(read_scores(path)).summaries[

@@ -90,13 +90,13 @@ def test_two_controls_or_equal_ones_give_no_line() -> None:
 
 @pytest.mark.slow
 def test_intervals_of_effective_robustness_cover_the_truth_as_often_as_they_say() -> None:
-    # 5 controls about a line and one classifier above it, 3 seeds each, answer two image sets.
+    # 6 controls about a line and one classifier above it, 3 seeds each, answer two image sets.
     rng = np.random.default_rng(0)
     n, seeds, repetitions = 400, 3, 500
     design = statistics.image_design(["all"] * n, [str(i) for i in range(n)])
     draws = np.concatenate(list(statistics.image_weights(design, 500, 1))) / n
-    inside = np.array([0.0, 0.5, 1.0, 1.5, 2.0, 0.8])
-    gain = np.array([0, 0, 0, 0, 0, 0.4])
+    inside = np.array([0.0, 0.4, 0.8, 1.2, 1.6, 2.0, 0.9])
+    gain = np.array([0, 0, 0, 0, 0, 0, 0.4])
     spread = np.hypot(1.0, 0.2)
     nodes, masses = np.polynomial.hermite_e.hermegauss(61)
 
@@ -106,32 +106,32 @@ def test_intervals_of_effective_robustness_cover_the_truth_as_often_as_they_say(
 
     covered = 0
     for _ in range(repetitions):
-        scatter = rng.normal(0, 0.05, 6)
-        scatter[5] = 0.0
+        scatter = rng.normal(0, 0.05, 7)
+        scatter[6] = 0.0
         outside = -1.0 + 0.8 * inside + gain + scatter
         means, replicates = [], []
         for logits in (inside, outside):
-            at = logits[:, None, None] + rng.normal(0, 0.2, (6, seeds, 1)) + rng.normal(size=n)
-            right = (rng.random((6, seeds, n)) < special.expit(at)).astype(float)
+            at = logits[:, None, None] + rng.normal(0, 0.2, (7, seeds, 1)) + rng.normal(size=n)
+            right = (rng.random((7, seeds, n)) < special.expit(at)).astype(float)
             means.append(right.mean(axis=2))
             replicates.append(np.moveaxis(right @ draws.T, 2, 1))
         truth_line = robustness.fit_line(
-            special.logit(accuracy(inside[:5])), special.logit(accuracy(-1 + 0.8 * inside[:5]))
+            special.logit(accuracy(inside[:6])), special.logit(accuracy(-1 + 0.8 * inside[:6]))
         )
         truth = robustness.effective_robustness(
-            special.logit(accuracy(inside[5:])), accuracy(outside[5:]), truth_line
+            special.logit(accuracy(inside[6:])), accuracy(outside[6:]), truth_line
         )
-        points = [robustness.logit(mean[:5].mean(axis=1), n * seeds) for mean in means]
+        points = [robustness.logit(mean[:6].mean(axis=1), n * seeds) for mean in means]
         lines = robustness.replicate_line(
             *points,
-            *(robustness.logit(drawn[:5].mean(axis=2).T, n * seeds) for drawn in replicates),
+            *(robustness.logit(drawn[:6].mean(axis=2).T, n * seeds) for drawn in replicates),
             rng,
         )
         values = robustness.effective_robustness(
-            robustness.logit(means[0][5], n), means[1][5], robustness.fit_line(*points)
+            robustness.logit(means[0][6], n), means[1][6], robustness.fit_line(*points)
         )
         drawn_values = robustness.effective_robustness(
-            robustness.logit(replicates[0][5].T, n), replicates[1][5].T, lines
+            robustness.logit(replicates[0][6].T, n), replicates[1][6].T, lines
         )
         found = statistics.estimate(values[:, None], drawn_values[..., None], lines.classifiers - 2)
         covered += found.low[0] <= truth[0] <= found.high[0]

@@ -57,7 +57,7 @@ def test_judges_are_trained_on_all_real_images_and_nothing_else(
     config["training_sets"]["real"] = {"real": 0.5}
     path.write_text(yaml.safe_dump(config))
     rules = {job.rule for job in plan(folder, path)}
-    assert "judge_images" not in rules
+    assert not rules & {"judge_images", "measure_label_quality", "make_label_tables"}
     assert "make_prompt_tables" in rules
 
 
@@ -79,6 +79,22 @@ def rows(experiment: Any, name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def test_synthetic_images_are_compared_with_the_evaluation_set_that_is_named(
+    checkout: Callable[[], Path], tmp_path: Path
+) -> None:
+    config = yaml.safe_load(CONFIG.read_text())
+    config["eval_sets"]["openmoji-v2"] = {
+        "source": "openmoji", "split": "v2", "images_per_class": 4,
+    }  # fmt: skip
+    folder, path = checkout(), tmp_path / "config.yaml"
+    for reference, compared in ((None, "openmoji-val"), ("openmoji-v2", "openmoji-v2")):
+        config["report"]["fidelity"] = {"reference": reference}
+        path.write_text(yaml.safe_dump(config))
+        (job,) = (job for job in plan(folder, path) if job.rule == "measure_fidelity")
+        read = {Path(file).stem for file in job.inputs if "features/tiny/eval_sets" in file}
+        assert read == {compared}
+
+
 @pytest.mark.slow
 def test_the_finished_experiment_has_its_tables(tiny_experiment: Any) -> None:
     tables = tiny_experiment.folder / "results" / "report" / "tables"
@@ -96,7 +112,15 @@ def test_the_finished_experiment_has_its_tables(tiny_experiment: Any) -> None:
         "openmoji",
         "openmoji-val",
     }
+    assert {(row["kind"], row["name"]) for row in fidelity if row["kind"] != "variant"} == {
+        ("real", "openmoji"),
+        ("reference", "openmoji-val"),
+    }
     assert {row["class_id"] for row in fidelity} == {"", "bat", "car"}
+    note = (tables / "fidelity.md").read_text()
+    assert "no variant was made from: openmoji-val" in note
+    # The extractor is the model that captions.
+    assert "encoder of the captioner tiny: circular" in note
     # Eight images are more than five neighbours, four of a class are not.
     precise = {row["class_id"]: row["value"] for row in fidelity if row["metric"] == "precision"}
     assert precise[""] != ""

@@ -18,6 +18,12 @@ def test_a_configuration_with_a_calibration_set_controls_and_replicates_reports_
         "split": "calibration",
         "images_per_class": 4,
     }
+    config["eval_sets"]["of-curves"] = {
+        "source": "openmoji",
+        "split": "held-out",
+        "images_per_class": 3,
+    }
+    config["learning_curves"] = {"eval_set": "of-curves", "points": 4, "train_images": 5}
     again = {**config["variants"]["class-name"], "seed": 1}
     config["variants"]["class-name-again"] = again
     config["training_sets"] |= {
@@ -39,6 +45,7 @@ def test_a_configuration_with_a_calibration_set_controls_and_replicates_reports_
     report = experiment.folder / "results" / "report"
     tables = {path.stem for path in (report / "tables").glob("*.tex")}
     assert {"ablations", "calibration", "robustness", "corruptions", "variance"} <= tables
+    assert "convergence" in tables
     ablations = (report / "tables/ablations.csv").read_text().splitlines()[1:]
     assert {tuple(line.split(",")[:4]) for line in ablations} == {
         ("baseline", "", "", "class-name"),
@@ -49,6 +56,7 @@ def test_a_configuration_with_a_calibration_set_controls_and_replicates_reports_
     figures = {path.stem for path in report.glob("*.png")}
     assert {
         "corruptions-openmoji-c",
+        "learning-curves",
         "real-fraction",
         "reliability-openmoji-c",
         "reliability-openmoji-val",
@@ -59,6 +67,14 @@ def test_a_configuration_with_a_calibration_set_controls_and_replicates_reports_
     # What temperatures are fitted on is reported nowhere else.
     assert "held-out" not in (experiment.folder / "results" / "scores.csv").read_text()
     assert "held-out" not in (experiment.folder / "results" / "robustness.csv").read_text()
+    # Images of learning curves are answered in trainings, and by no other job.
+    results = experiment.folder / "results"
+    assert "of-curves" not in (results / "scores.csv").read_text()
+    assert not list(results.glob("openmoji/predictions/*/*/*/of-curves.parquet"))
+    curves = (results / "learning-curves.csv").read_text().splitlines()[1:]
+    runs = len(config["training_sets"]) * (2 + 1)  # two seeds, and their mean
+    assert len(curves) == 4 * runs
+    assert {line.split(",")[4] for line in curves} == {"of-curves"}
     lines = (experiment.folder / "results" / "calibration.csv").read_text().splitlines()
     assert {line.split(",")[5] for line in lines if ",held-out," in line} == {"temperature"}
 
@@ -68,7 +84,10 @@ def test_without_them_the_report_says_what_is_missing_and_has_no_empty_figures(
 ) -> None:
     report = tiny_experiment.folder / "results" / "report"
     assert "No calibration set is configured" in (report / "tables/calibration.md").read_text()
+    convergence = (report / "tables/convergence.md").read_text()
+    assert "No set of held-out images is configured" in convergence
     assert "No line is fitted" in (report / "tables/robustness.md").read_text()
     assert not any((report / f"{name}.png").exists() for name in ("real-fraction", "scaling"))
+    assert not (report / "learning-curves.png").exists()
     for table in ("variance", "ablations"):
         assert not (report / f"tables/{table}.html").exists()

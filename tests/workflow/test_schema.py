@@ -56,9 +56,12 @@ CHANGES: dict[str, list[Any]] = {
     "recipes.*.milestones": [[10, 20]],
     "recipes.*.base": ["vit-b16"],
     "privacy.twins.*": ["third"],
+    "learning_curves.eval_set": ["photos-hub"],
+    "learning_curves.points": [8],
     "report.in_distribution": ["photos-c"],
     "report.comparisons": [[["many", "some"]]],
     "report.fidelity.extractors": [[]],
+    "report.fidelity.reference": ["photos-val"],
     "report.ablation_baseline": ["many"],
     "report.calibration_set": ["photos-hub"],
     "report.robustness.clean.*": ["photos-val"],
@@ -128,7 +131,7 @@ class Bases:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         stored = [f"val/contrast/{severity}" for severity in range(1, 6)]
-        for place in ("train", "val", "more", *stored):
+        for place in ("train", "val", "more", "held-out", *stored):
             for class_id in ("n02106662", "Tench_2"):
                 image = folder / "photos" / place / class_id / "a.png"
                 image.parent.mkdir(parents=True)

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shlex
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -119,6 +120,36 @@ def test_training_images_in_an_evaluation_set_are_told_before_the_first_job(fold
     assert [line.split(" (")[0] for line in told] == [
         "warning: eval_sets.val takes images of dataset"
     ]
+
+
+def test_classifiers_are_told_what_is_corrupted_and_which_answers_are_right(folders: Any) -> None:
+    either = {"banana": ["n07753592", "n02102040"], "chair": ["n03376595", "n04099969"]}
+    (folders.folder / "map.json").write_text(json.dumps(either))
+    runs = "results/photos/predictions/real/plain/seed0"
+    sets = ("val", "objectnet", "made")
+    done = folders.snakemake("-n", "-p", *(f"{runs}/{name}.parquet" for name in sets))
+    assert done.returncode == 0, done.stderr
+    lines = (done.stdout + done.stderr).splitlines()
+    commands = {
+        name: next(
+            line for line in lines if "evaluate_classifier.py" in line and f"{name}.tar" in line
+        )
+        for name in sets
+    }
+    assert [name for name in sets if " --corrupted " in commands[name]] == ["made"]
+    groups = {name: c.split("--answer-groups ")[1:] for name, c in commands.items()}
+    assert groups["val"] == groups["made"] == []
+    told = json.loads(shlex.split(groups["objectnet"][0])[0])
+    assert told == {"n07753592": ["n07753592", "n02102040"]}
+    assert "--class-ids n07753592 " in commands["objectnet"]
+
+
+def test_folders_that_share_a_part_of_their_classes_are_refused(folders: Any) -> None:
+    shared = {"banana": ["n07753592", "n02102040"], "fruit": ["n07753592"]}
+    (folders.folder / "map.json").write_text(json.dumps(shared))
+    photo(folders.folder / "objects/fruit/f.png")
+    said = said_by(folders)
+    assert "class_map: folders 'banana' and 'fruit' share the class 'n07753592'" in said
 
 
 def test_a_download_that_is_not_there_is_asked_for_by_its_stamp(folders: Any) -> None:

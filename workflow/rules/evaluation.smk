@@ -26,7 +26,7 @@ rule evaluate_classifier:
         gpu=1,
     params:
         name=run_name,
-        classes=eval_mask_flags,
+        classes=eval_view_flags,
         images=lambda wildcards, input: flags(tar=input.tar, manifest=input.manifest),
     shell:
         f"{RUN}/evaluate_classifier.py"

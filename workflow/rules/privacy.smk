@@ -2,6 +2,12 @@
 
 
 use rule train_classifier as train_reference with:
+    input:
+        **code("train_classifier"),
+        tars=ancient(training_tars),
+        manifests=training_manifests,
+        held_out_tar=[],
+        held_out=[],
     output:
         checkpoint="results/{dataset}/references/{training_set}/{recipe}/half{half}.safetensors",
         history="results/{dataset}/references/{training_set}/{recipe}/half{half}.json",
@@ -14,6 +20,7 @@ use rule train_classifier as train_reference with:
         recipe=training_recipe,
         sources=training_flags,
         model=lambda wildcards: flags(half=wildcards.half),
+        measured="",
 
 
 use rule evaluate_classifier as score_members with:

@@ -6,6 +6,7 @@ rule write_prompts:
     input:
         **code("write_prompts"),
         captions=variant_captions,
+        real=counted_manifests,
     output:
         prompts="results/{dataset}/prompts/{variant}/{shard}.jsonl",
     log:

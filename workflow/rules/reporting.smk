@@ -22,11 +22,32 @@ rule collect_scores:
         comparisons=dump_json(COMPARISONS),
         ablations=dump_json([[ablation.training_set, BASELINE] for ablation in ABLATIONS]),
         draws=flags(draws=config["report"]["draws"]),
+        outside=flags(outside_family=OUTSIDE_FAMILY) if OUTSIDE_FAMILY else "",
     shell:
         f"{RUN}/collect_scores.py"
         " @{input.arguments:q}"
         " --comparisons {params.comparisons:q} --ablations {params.ablations:q} {params.draws}"
+        " {params.outside}"
         " --output {output.scores:q} 2> {log:q}"
+
+
+rule measure_budgets:
+    """Measure the images, steps and epochs of all trainings."""
+    input:
+        **code("measure_budgets"),
+        histories=HISTORIES,
+        manifests=MIXED_MANIFESTS,
+        arguments=budget_arguments,
+    output:
+        budgets="results/budgets.csv",
+    log:
+        "logs/measure_budgets.log",
+    benchmark:
+        "results/benchmarks/measure_budgets.tsv"
+    conda:
+        "../../envs/report.yaml"
+    shell:
+        f"{RUN}/measure_budgets.py" " @{input.arguments:q} --output {output.budgets:q} 2> {log:q}"
 
 
 rule make_tables:
@@ -34,6 +55,7 @@ rule make_tables:
     input:
         **code("make_tables"),
         scores="results/scores.csv",
+        budgets="results/budgets.csv",
         manifests=noted_manifests,
         arguments=noted_arguments,
     output:
@@ -66,7 +88,7 @@ rule make_tables:
         settings=report_settings,
     shell:
         f"{RUN}/make_tables.py"
-        " @{input.arguments:q} --scores {input.scores:q}"
+        " @{input.arguments:q} --scores {input.scores:q} --budgets {input.budgets:q}"
         " --config-json {params.settings:q} --output-dir results/report/tables 2> {log:q}"
 
 
@@ -75,6 +97,7 @@ rule make_ablation_table:
     input:
         **code("make_ablation_table"),
         scores="results/scores.csv",
+        budgets="results/budgets.csv",
     output:
         page=report(
             "results/report/tables/ablations.html",
@@ -93,7 +116,7 @@ rule make_ablation_table:
         settings=ablation_settings,
     shell:
         f"{RUN}/make_ablation_table.py"
-        " --scores {input.scores:q}"
+        " --scores {input.scores:q} --budgets {input.budgets:q}"
         " --settings {params.settings:q} --output-dir results/report/tables 2> {log:q}"
 
 
@@ -102,6 +125,7 @@ rule plot_class_gains:
     input:
         **code("plot_class_gains"),
         scores="results/scores.csv",
+        budgets="results/budgets.csv",
     output:
         png=report(
             "results/report/class-gains-{comparison}.png",
@@ -125,7 +149,7 @@ rule plot_class_gains:
         comparison=lambda wildcards: flags(comparison=COMPARISONS[int(wildcards.comparison)]),
     shell:
         f"{RUN}/plot_class_gains.py"
-        " --scores {input.scores:q}"
+        " --scores {input.scores:q} --budgets {input.budgets:q}"
         " --config-json {params.settings:q} {params.comparison}"
         " --output {output.png:q} {output.svg:q} 2> {log:q}"
 

@@ -7,6 +7,8 @@ rule train_classifier:
         **code("train_classifier"),
         tars=ancient(training_tars),
         manifests=training_manifests,
+        held_out_tar=ancient(training_held_out("tar")),
+        held_out=training_held_out("jsonl"),
     output:
         checkpoint="results/{dataset}/checkpoints/{training_set}/{recipe}/seed{seed}.safetensors",
         history="results/{dataset}/checkpoints/{training_set}/{recipe}/seed{seed}.json",
@@ -26,8 +28,9 @@ rule train_classifier:
         recipe=training_recipe,
         sources=training_flags,
         model=lambda wildcards: flags(seed=wildcards.seed),
+        measured=training_measured,
     shell:
         "{params.launcher} --recipe {params.recipe:q}"
-        " {params.model} --code {input.code:q} {params.sources}"
+        " {params.model} --code {input.code:q} {params.sources} {params.measured}"
         " --threads {threads} --checkpoint {output.checkpoint:q} --history {output.history:q}"
         " 2> {log:q}"

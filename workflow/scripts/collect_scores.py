@@ -8,7 +8,8 @@ from pathlib import Path
 
 from capsynth import cli
 from capsynth.errors import CapsynthError
-from capsynth.reporting.scores import collect_scores, write_scores
+from capsynth.reporting.estimation import collect_scores
+from capsynth.reporting.scores import write_scores
 
 
 def pairs_from_json(text: str, option: str) -> list[list[str]]:
@@ -37,12 +38,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--predictions", type=Path, nargs="+", required=True)
     parser.add_argument("--comparisons", default="[]", help="JSON pairs of training sets: [[a, b]]")
     parser.add_argument("--ablations", default="[]", help="the same; without p values")
+    parser.add_argument(
+        "--outside-family",
+        nargs="+",
+        default=[],
+        help="evaluation sets whose p values are not corrected: subsets and mixtures of others",
+    )
     parser.add_argument("--draws", type=int, default=1000, help="bootstrap replicates")
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args(argv)
     comparisons = pairs_from_json(args.comparisons, "--comparisons")
     ablations = pairs_from_json(args.ablations, "--ablations")
-    write_scores(args.output, collect_scores(args.predictions, comparisons, args.draws, ablations))
+    rows = collect_scores(args.predictions, comparisons, args.draws, ablations, args.outside_family)
+    write_scores(args.output, rows)
 
 
 if __name__ == "__main__":

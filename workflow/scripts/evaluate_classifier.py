@@ -1,6 +1,7 @@
 """Evaluate one classifier on one evaluation set, or on other images of its classes."""
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--tar", type=Path, nargs="+", required=True)
     parser.add_argument("--manifest", type=Path, nargs="+", required=True, help="one a tar")
     parser.add_argument("--class-ids", nargs="+", help="that may be answered; default: all")
+    parser.add_argument("--answer-groups", help="JSON: of classes, all answers that are right")
+    parser.add_argument("--corrupted", action="store_true", help="images are shown uncut")
     parser.add_argument("--unknown", action="store_true", help="the images are of none of them")
     parser.add_argument("--batch-size", type=int, default=100)
     parser.add_argument("--workers", type=int, default=0)
@@ -33,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.batch_size,
         args.workers,
         args.output,
+        args.corrupted,
+        json.loads(args.answer_groups) if args.answer_groups else None,
         args.unknown,
     )
 

@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if settings.shifted:
         table = robustness_table(scores, rows, lines, settings, measured)
         write_table(table, args.output_dir)
-    corruptions = corruption_table(scores, rows, settings)
+    corruptions = corruption_table(scores, rows, settings, measured)
     if corruptions.rows:
         write_table(corruptions, args.output_dir)
 

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from capsynth import cli
+from capsynth.reporting.budgets import read_budgets
 from capsynth.reporting.data_notes import Images, data_notes
+from capsynth.reporting.fallback_notes import fallback_notes
 from capsynth.reporting.score_tables import make_tables
 from capsynth.reporting.scores import read_scores
 from capsynth.reporting.settings import ReportSettings
@@ -21,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, fromfile_prefix_chars="@")
     parser.add_argument("--scores", type=Path, required=True)
+    parser.add_argument("--budgets", type=Path, required=True)
     parser.add_argument("--config-json", required=True, help="JSON of settings.ReportSettings")
     parser.add_argument("--output-dir", type=Path, required=True)
     parser.add_argument("--class-ids", nargs="+", default=[], help="of the data set")
@@ -32,6 +35,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--eval-set", nargs=2, action="append", default=[], metavar=("NAME", "MANIFEST")
     )
+    parser.add_argument(
+        "--prompts", nargs="+", action="append", default=[], metavar=("VARIANT", "PROMPTS"),
+        help="a variant of captions and its files of prompts; once a variant",
+    )  # fmt: skip
     args = parser.parse_args(argv)
     settings = settings_from_json(ReportSettings, args.config_json)
     training_sets: dict[str, dict[Path, float]] = defaultdict(dict)
@@ -39,9 +46,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         training_sets[name][Path(folder)] = float(share)
     images = Images(tuple(args.class_ids), args.parts_per_class, training_sets, args.real)
     notes = data_notes(images, {name: Path(manifest) for name, manifest in args.eval_set})
+    prompts = {variant: [*map(Path, files)] for variant, *files in args.prompts}
+    held = {
+        name: [folder.name for folder in mix if folder.parent.name == "images"]
+        for name, mix in training_sets.items()
+    }
+    notes += fallback_notes(prompts, held)
     for note in notes:
         log.warning(note)
-    make_tables(read_scores(args.scores), settings, args.output_dir, notes)
+    budgets = read_budgets(args.budgets)
+    make_tables(read_scores(args.scores), settings, budgets, args.output_dir, notes)
 
 
 if __name__ == "__main__":

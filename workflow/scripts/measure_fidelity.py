@@ -8,7 +8,13 @@ from pathlib import Path
 from capsynth import cli
 from capsynth.errors import CapsynthError
 from capsynth.records import write_records
-from capsynth.reporting.fidelity_rows import KINDS, FidelityRow, ImageSet, measure_fidelity
+from capsynth.reporting.fidelity_rows import (
+    KINDS,
+    Comparison,
+    FidelityRow,
+    ImageSet,
+    measure_fidelity,
+)
 
 
 def image_set(words: Sequence[str]) -> ImageSet:
@@ -33,12 +39,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="extractor, kind, name, files of features; once a set",
     )  # fmt: skip
     parser.add_argument("--max-images", type=int, default=10000, help="of a set or a class of it")
-    parser.add_argument("--draws", type=int, default=20, help="halves behind a standard error")
+    parser.add_argument("--draws", type=int, default=10, help="deals behind a standard error")
     parser.add_argument("--neighbours", type=int, default=5)
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args(argv)
     sets = [image_set(words) for words in args.images]
-    rows = measure_fidelity(sets, args.max_images, args.draws, args.neighbours)
+    rows = measure_fidelity(sets, Comparison(args.max_images, args.draws, args.neighbours))
     write_records(args.output, FidelityRow, rows)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from capsynth import cli
-from capsynth.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from capsynth.corruptions import CORRUPTIONS, MARGINS, SEVERITIES, corrupt, cut_square
 from capsynth.datasets.openmoji.splits import IMAGE_SIDE, SPLITS, draw_real_scene
 from capsynth.datasets.openmoji.world import CLASSES
 from capsynth.files import atomic_path
@@ -20,6 +20,8 @@ GAP = 4
 LABEL_WIDTH = 112
 ROWS_PER_SPLIT = 2
 LEVELS = 32
+# What classifiers of the embedded experiment see, and images are corrupted at: corruption_side.
+CORRUPTED_SIDE = 32
 
 
 def sheet(rows: Sequence[tuple[str, Sequence[Image.Image]]], heads: Sequence[str]) -> Image.Image:
@@ -58,7 +60,8 @@ def corruptions_sheet(seed: int, context_bias: float) -> Image.Image:
     rows = []
     for number, name in enumerate(CORRUPTIONS):
         class_id = CLASSES[number % len(CLASSES)].class_id
-        clean, _ = draw_real_scene("val", seed, class_id, 2, context_bias)
+        scene, _ = draw_real_scene("val", seed, class_id, 2, context_bias)
+        clean = cut_square(scene, CORRUPTED_SIDE, MARGINS["tiny-imagenet-c"])
         images = [clean]
         for severity in SEVERITIES:
             rng = np.random.default_rng(derive_seed("sheet", name, severity, seed))

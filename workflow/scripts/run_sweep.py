@@ -69,10 +69,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = runs[0].config
     training_sets = list(config["training_sets"])
     fitted = config["report"].get("calibration_set")  # which is not reported
+    held_out = config.get("learning_curves", {}).get("eval_set")  # nor is this one
     eval_sets = [
         name
         for name, entry in config["eval_sets"].items()
-        if name != fitted and not entry.get("unknown")  # on which there is no accuracy
+        if name not in (fitted, held_out) and not entry.get("unknown")  # there is no accuracy
     ]
     plot_sweep(read_sweep_scores(scores), training_sets, eval_sets, figures)
     print(*(scores, *figures), sep="\n")

@@ -12,7 +12,8 @@ from capsynth.recipes import Recipe
 from capsynth.resuming import code_mark
 from capsynth.settings import settings_from_json
 from capsynth.shards import shard_name
-from capsynth.training import ShardSource, train_classifier
+from capsynth.training import ShardSource, Training, train_classifier
+from capsynth.training_accuracy import NOTHING, MeasuredImages
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -27,6 +28,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--fractions", nargs="+", type=float, required=True, help="one a folder")
     parser.add_argument("--parts-per-class", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True, help="of all processes")
+    parser.add_argument(
+        "--held-out", nargs=2, type=Path, metavar=("TAR", "MANIFEST"), help="for a learning curve"
+    )
+    parser.add_argument("--points", type=int, default=0, help="of the learning curve")
+    parser.add_argument(
+        "--train-images", type=int, default=0, help="most own images that accuracy is measured on"
+    )
     parser.add_argument("--code", type=Path, help="digests of the code: other code resumes nothing")
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--history", type=Path, required=True)
@@ -39,16 +47,20 @@ def main(argv: Sequence[str] | None = None) -> None:
         for folder, fraction in zip(args.folders, args.fractions, strict=True)
         for name in names
     ]
-    train_classifier(
+    measured = MeasuredImages(
+        tuple(args.held_out) if args.held_out else None, args.points, args.train_images
+    )
+    if args.half is not None and measured != NOTHING:
+        parser.error("--half: accuracy of a reference model is not measured; take the flags off")
+    training = Training(
         recipe,
         shards,
         args.class_ids,
         args.seed if args.half is None else reference_seed(args.half),
-        args.checkpoint,
-        args.history,
-        code_mark(args.code),
         args.half,
+        measured,
     )
+    train_classifier(training, args.checkpoint, args.history, code_mark(args.code))
 
 
 if __name__ == "__main__":

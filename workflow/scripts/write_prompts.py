@@ -22,6 +22,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--class-index", type=int, required=True)
     parser.add_argument("--parts-per-class", type=int, required=True)
     parser.add_argument("--captions", type=Path, help="JSON Lines of captions.CaptionRecord")
+    parser.add_argument(
+        "--real", nargs="+", type=Path, default=[], help="manifests of the class, to be counted"
+    )
+    parser.add_argument("--variant", default="?", help="its name, for messages")
+    parser.add_argument(
+        "--max-fallback", type=float, default=1.0, help="share of the captions that may fall back"
+    )
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args(argv)
     class_id, part = split_shard_name(args.shard)
@@ -37,7 +44,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         part,
         args.parts_per_class,
         args.captions,
+        args.real,
         args.output,
+        args.max_fallback,
+        args.variant,
     )
 
 

@@ -9,6 +9,8 @@ USED_VARIANTS = [
     if any(name in mix["variants"] for mix in config["training_sets"].values())
 ]
 IN_DISTRIBUTION = config["report"]["in_distribution"]
+# Real images that no variant was made from, which all others are compared with.
+FIDELITY_REFERENCE = FIDELITY["reference"] or IN_DISTRIBUTION
 # The training set whose classifiers say what they see in synthetic images: all real ones, no other.
 JUDGES = [
     name
@@ -100,8 +102,8 @@ def compared_features():
     """The features that are compared: extractor, kind of images, name, files."""
     for extractor in EXTRACTORS:
         yield extractor, "real", DATASET, feature_files(extractor)
-        name = f"results/features/{extractor}/eval_sets/{IN_DISTRIBUTION}.parquet"
-        yield extractor, "eval_set", IN_DISTRIBUTION, [name]
+        name = f"results/features/{extractor}/eval_sets/{FIDELITY_REFERENCE}.parquet"
+        yield extractor, "reference", FIDELITY_REFERENCE, [name]
         for variant in USED_VARIANTS:
             yield extractor, "variant", variant, feature_files(extractor, variant)
 
@@ -124,11 +126,26 @@ def fidelity_flags(wildcards):
     return flags(**{name: FIDELITY[name] for name in ("max_images", "draws", "neighbours")})
 
 
+def used_captioners(model):
+    """The captioners of variants that are trained on whose model is ``model``."""
+    names = {config["variants"][name].get("captioner") for name in USED_VARIANTS}
+    names |= {config["rewriters"][name]["captioner"] for name in names & set(config["rewriters"])}
+    return [
+        name
+        for name, captioner in config["captioners"].items()
+        if name in names and captioner["model"] == model
+    ]
+
+
 def fidelity_settings(wildcards):
     """What the tables and the figure of fidelity show, as one JSON value."""
+    models = {name: config["feature_extractors"][name]["model"] for name in EXTRACTORS}
     return dump_json(
         {
-            "extractors": EXTRACTORS,
+            "spaces": [
+                {"extractor": name, "model": model, "captioners": used_captioners(model)}
+                for name, model in models.items()
+            ],
             "variants": USED_VARIANTS,
             "neighbours": FIDELITY["neighbours"],
         }

@@ -9,6 +9,7 @@ from capsynth.datasets.layouts import (
     UNKNOWN_LAYOUT,
     check_mapped,
     class_folders,
+    answer_groups,
     mapped_classes,
     read_class_map,
     unknown_folders,
@@ -79,7 +80,8 @@ def eval_class_ids(eval_set_name):
     kept = set(CLASS_IDS if kept is None else subset(kept) if isinstance(kept, str) else kept)
     if eval_set["class_map"] is not None:
         check_mapped(class_map_of(eval_set_name), CLASS_IDS)
-        # A class that is only the second of its folders has no image.
+        eval_answer_groups(eval_set_name)  # told before the first job, if folders contradict
+        # A class that is only the second of its folders has no image: see eval_answer_groups.
         wanted = [class_id for class_id in CLASS_IDS if class_id in kept]
         kept = mapped_classes(class_map_of(eval_set_name), wanted)
     class_ids = [class_id for class_id in CLASS_IDS if class_id in kept]
@@ -89,6 +91,18 @@ def eval_class_ids(eval_set_name):
             "classes or class_map, or remove the set"
         )
     return class_ids
+
+
+@functools.cache
+def eval_answer_groups(eval_set_name):
+    """The answers that are right for classes of an evaluation set, where one has several."""
+    class_map = class_map_of(eval_set_name)
+    if class_map is None:
+        return {}
+    kept = config["eval_sets"][eval_set_name]["classes"]
+    kept = CLASS_IDS if kept is None else subset(kept) if isinstance(kept, str) else kept
+    groups = answer_groups(class_map, set(CLASS_IDS) & set(kept))
+    return {class_id: group for class_id, group in groups.items() if len(group) > 1}
 
 
 @functools.cache

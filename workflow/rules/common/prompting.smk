@@ -24,14 +24,28 @@ def variant_captions(wildcards):
     return [f"results/{DATASET}/captions/{captioner}/{wildcards.shard}.jsonl"]
 
 
+def counted_manifests(wildcards):
+    """The real images of a shard's class, of which a variant without captions has as many."""
+    variant = wildcards.variant
+    if needs_captions(variant) or config["variants"][variant]["images_per_class"] is not None:
+        return []
+    class_id, _ = split_shard_name(wildcards.shard)
+    return [f"results/{DATASET}/real/{shard_name(class_id, part)}.jsonl" for part in range(PARTS)]
+
+
 def prompt_flags(wildcards):
-    """The class, and the captions if the variant's prompts are made from captions."""
+    """The class, and what the variant's prompts are made from: captions, or real images to count."""
     class_id, _ = split_shard_name(wildcards.shard)
     about = asdict(CLASSES[class_id])
     # What the templates do not take is left out: another definition then reruns nothing.
     about |= {word: None for word in CLASS_WORDS if word not in PROMPT_WORDS[wildcards.variant]}
-    captions = {"captions": path for path in variant_captions(wildcards)}
-    return flags(class_info=dump_json(about), **captions)
+    told = {"captions": path for path in variant_captions(wildcards)}
+    if told:
+        # No part of the settings, and so of no fingerprint: another bound draws nothing anew.
+        max_fallback = config["variants"][wildcards.variant]["max_fallback"]
+        told |= {"max_fallback": max_fallback, "variant": wildcards.variant}
+    counted = {"real": found} if (found := counted_manifests(wildcards)) else {}
+    return flags(class_info=dump_json(about), **told, **counted)
 
 
 def prompt_settings(wildcards):

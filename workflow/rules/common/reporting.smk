@@ -20,6 +20,18 @@ PREDICTIONS = [
     for run in RUNS
     for eval_set in REPORTED_EVAL_SETS
 ]
+HISTORIES = [f"results/{DATASET}/checkpoints/{run}.json" for run in RUNS]
+# Training sets of real and synthetic images: how many of each, their manifests tell.
+MIXED = [
+    name for name, mix in config["training_sets"].items() if mix["real"] > 0 and mix["variants"]
+]
+MIXED_MANIFESTS = [
+    f"results/{DATASET}/images/{variant}/{shard}.jsonl"
+    for variant in dict.fromkeys(
+        v for name in MIXED for v in config["training_sets"][name]["variants"]
+    )
+    for shard in SHARDS
+]
 # Captions, and the first part of a class: what a gallery can show.
 GALLERY = config["report"]["gallery"]
 GALLERY_CLASSES = dict.fromkeys([*GALLERY["ambiguous"], *CLASS_IDS[: GALLERY["max_classes"]]])
@@ -39,6 +51,7 @@ REPORT_FILES = [
     *SUBGROUP_REPORT,
     *ROBUSTNESS_REPORT,
     *CALIBRATION_REPORT,
+    *CONVERGENCE_REPORT,
     *(f"results/report/class-gains-{i}.png" for i in range(len(COMPARISONS))),
     *(["results/report/gallery.html"] if GALLERY_CAPTIONERS else []),
     *(["results/report/senses.png"] if GALLERY_CAPTIONERS and GALLERY["ambiguous"] else []),
@@ -46,6 +59,7 @@ REPORT_FILES = [
     *CONFUSION_REPORT,
     *(["results/report/examples.html"] if HAS_EXAMPLES else []),
     *FIDELITY_REPORT,
+    *LABEL_REPORT,
     *COST_REPORT,
     "results/report/stage-times.png",
 ]
@@ -83,10 +97,16 @@ def noted_eval_sets():
     }
 
 
+def noted_prompts():
+    """The prompts behind the scores that are made from captions, by variant."""
+    return {v: prompt_files(v) for v in USED_VARIANTS if needs_captions(v)}
+
+
 def noted_manifests(wildcards):
-    """The manifests of all images behind the scores, which tables have notes on."""
+    """The manifests and prompts of all images behind the scores, which tables have notes on."""
     shards = [f"{folder}/{shard}.jsonl" for folder in noted_folders() for shard in SHARDS]
-    return [*shards, *noted_eval_sets().values()]
+    prompts = [file for files in noted_prompts().values() for file in files]
+    return [*shards, *noted_eval_sets().values(), *prompts]
 
 
 def noted_arguments(wildcards):
@@ -99,7 +119,23 @@ def noted_arguments(wildcards):
             words += ["--training-set", name, folder, share]
     for name, manifest in noted_eval_sets().items():
         words += ["--eval-set", name, manifest]
+    for variant, files in noted_prompts().items():
+        words += ["--prompts", variant, *files]
     return argument_file("tables", words)
+
+
+def budget_arguments(wildcards):
+    """The trainings, and what their training sets consist of, as arguments."""
+    words = ["--dataset", DATASET, "--class-ids", *CLASS_IDS, "--parts-per-class", PARTS]
+    sets = config["training_sets"]
+    words += ["--real", *(name for name, mix in sets.items() if mix["real"] > 0)]
+    for name, mix in sets.items():
+        for variant, share in mix["variants"].items():
+            words += ["--synthetic", name, f"results/{DATASET}/images/{variant}", share]
+    for run, history in zip(RUNS, HISTORIES):
+        name, recipe, _ = run.split("/")
+        words += ["--training", name, recipe, config["recipes"][recipe]["batch_size"], history]
+    return argument_file("budgets", words)
 
 
 def ablation_settings(wildcards):

@@ -1,4 +1,5 @@
 # Robustness and curves: what their rules are told, and what of them a configuration has.
+from capsynth.corruption_baselines import mce_obstacle
 
 SHIFTED_EVAL_SETS = [
     name for name in REPORTED_EVAL_SETS if name != config["report"]["in_distribution"]
@@ -73,8 +74,6 @@ ROBUSTNESS_REPORT = [
 
 def robustness_settings(wildcards):
     """What robustness is measured of, as one JSON value."""
-    # AlexNet's errors are those of ImageNet's 1,000 classes.
-    of_imagenet = config["dataset"]["classes"] == "imagenet-1k"
     return dump_json(
         {
             "in_distribution": config["report"]["in_distribution"],
@@ -83,7 +82,10 @@ def robustness_settings(wildcards):
             "controls": [
                 name for name, mix in config["training_sets"].items() if not mix["variants"]
             ],
-            "alexnet": of_imagenet,
+            "mce_obstacles": {
+                name: mce_obstacle(config["dataset"], config["eval_sets"][name])
+                for name in CORRUPTED_EVAL_SETS
+            },
         }
     )
 

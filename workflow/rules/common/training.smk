@@ -38,6 +38,21 @@ def training_recipe(wildcards):
     return dump_json({name: value for name, value in recipe.items() if name != "base"})
 
 
+def training_held_out(suffix):
+    """The tar or the manifest of the held-out images of learning curves; none without them."""
+    return [] if CURVE_SET is None else [f"results/eval_sets/{CURVE_SET}.{suffix}"]
+
+
+def training_measured(wildcards, input):
+    """On which images accuracy is measured in a training."""
+    curves = config["learning_curves"]
+    measured = {"train_images": curves["train_images"]}
+    if input.held_out_tar:
+        measured["held_out"] = [*input.held_out_tar, *input.held_out]
+        measured["points"] = curves["points"]
+    return flags(**measured)
+
+
 def training_launcher(wildcards):
     """What starts the script: one process warm, several through torchrun."""
     gpus = config["recipes"][wildcards.recipe]["gpus"]

@@ -41,9 +41,12 @@ def image_warnings():
     """Lines on images that are used twice, or that lie beside what is read."""
     sets = {name: config["eval_sets"][name] for name in config["eval_sets"]}
     taken = {name: taken_by(f"eval_sets.{name}", name, entry) for name, entry in sets.items()}
-    reported = [taken[name] for name in sets if name != CALIBRATION_SET]
+    reported = [taken[name] for name in REPORTED_EVAL_SETS]
     lines = overlaps(
-        taken_by("dataset", None, config["dataset"]), reported, taken.get(CALIBRATION_SET)
+        taken_by("dataset", None, config["dataset"]),
+        reported,
+        taken.get(CALIBRATION_SET),
+        taken.get(CURVE_SET),
     )
     lines += equal_classes(CLASSES.values(), dataset_folders())
     if config["dataset"]["source"] == "folder" and config["dataset"]["classes"] is None:

@@ -6,10 +6,13 @@ status come out. What the model said is kept beside the caption, so a policy can
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
 from typing import Any
 
+from capsynth.errors import CapsynthError
 from capsynth.names import check_name
 
 OK = "ok"
@@ -191,3 +194,28 @@ def count_statuses(rows: Iterable[Mapping[str, Any]]) -> str:
     """Return how many rows have each status, in words: ``58 ok, 2 cut``."""
     counts = Counter(row["status"] for row in rows)
     return ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status])
+
+
+def by_image(
+    rows: Iterable[Mapping[str, Any]], path: Path
+) -> Iterator[tuple[str, dict[int, Mapping[str, Any]]]]:
+    """Yield the key of each real image and its captions by number; a single one needs no number.
+
+    Args:
+        rows: Rows of a file of captions.
+        path: The file, for messages.
+
+    Raises:
+        CapsynthError: If two captions of an image have one number, or do not stand together.
+    """
+    seen: set[str] = set()
+    for source_key, group in groupby(rows, key=lambda row: str(row["key"])):
+        listed = list(group)
+        captions = {int(row.get("number", 0)): row for row in listed}
+        if len(captions) < len(listed) or source_key in seen:
+            raise CapsynthError(
+                f"{path}: image {source_key!r} has two captions of one number, or captions that do "
+                "not stand together; caption the images again"
+            )
+        seen.add(source_key)
+        yield source_key, captions

@@ -19,6 +19,8 @@ from capsynth.subgroup_checks import check_groups, check_unknown_sets
 PLACEHOLDERS: Mapping[str, tuple[str, ...]] = {
     "class-name": ("class_name",),
     "caption": ("class_name", "caption"),
+    "class-name-paper": ("class_name",),
+    "caption-paper": ("class_name", "caption"),
     "caption-only": ("caption",),
     "class-name-hypernym": ("class_name", "hypernym"),
     "class-name-definition": ("class_name", "definition"),
@@ -92,6 +94,9 @@ def _references(config: Any) -> Iterator[tuple[KeyPath, Any, str]]:
         yield ("report", "ablation_baseline"), report["ablation_baseline"], "training_sets"
     if report.get("calibration_set") is not None:
         yield ("report", "calibration_set"), report["calibration_set"], "eval_sets"
+    curves = section_of(config, "learning_curves")
+    if curves.get("eval_set") is not None:
+        yield ("learning_curves", "eval_set"), curves["eval_set"], "eval_sets"
     robustness = section_of(report, "robustness")
     for shifted, clean in section_of(robustness, "clean").items():
         yield ("report", "robustness", "clean", shifted), shifted, "eval_sets"
@@ -108,6 +113,9 @@ def _references(config: Any) -> Iterator[tuple[KeyPath, Any, str]]:
         yield ("report", "gallery", "variants", index), name, "variants"
     for index, name in enumerate(list_of(section_of(config, "export"), "variants")):
         yield ("export", "variants", index), name, "variants"
+    if section_of(report, "fidelity").get("reference") is not None:
+        reference = section_of(report, "fidelity")["reference"]
+        yield ("report", "fidelity", "reference"), reference, "eval_sets"
     for index, name in enumerate(list_of(section_of(report, "fidelity"), "extractors")):
         yield ("report", "fidelity", "extractors", index), name, "feature_extractors"
 
@@ -154,6 +162,7 @@ def check_values(config: Any) -> Iterator[str]:
         yield from check_recipe(f"recipes.{name}", recipe)
     yield from _check_privacy(config)
     yield from _check_calibration_set(config)
+    yield from _check_curve_set(config)
     yield from check_unknown_sets(config)
     yield from check_groups(config)
     yield from _check_replicates(config)
@@ -202,6 +211,34 @@ def _check_calibration_set(config: Any) -> Iterator[str]:
         if entry.get(key):
             yield (
                 f"report.calibration_set: {name!r} has {key}; name a set of plain images of all "
+                "classes"
+            )
+
+
+def _check_curve_set(config: Any) -> Iterator[str]:
+    report = section_of(config, "report")
+    name = section_of(config, "learning_curves").get("eval_set")
+    if not isinstance(name, str):
+        return
+    for key in ("in_distribution", "calibration_set"):
+        if name == report.get(key):
+            yield (
+                f"learning_curves.eval_set: {name!r} is report.{key}, and whoever looks at "
+                "learning curves may choose by them; name a set that is used for nothing else"
+            )
+    robustness = section_of(report, "robustness")
+    for key in ("clean", "published"):
+        pairs = section_of(robustness, key).items()
+        if any(name in pair for pair in pairs):
+            yield (
+                f"report.robustness.{key}: names {name!r}, which is learning_curves.eval_set and "
+                "not reported; name another set"
+            )
+    entry = section_of(section_of(config, "eval_sets"), name)
+    for key in ("classes", "corruptions"):
+        if entry.get(key):
+            yield (
+                f"learning_curves.eval_set: {name!r} has {key}; name a set of plain images of all "
                 "classes"
             )
 

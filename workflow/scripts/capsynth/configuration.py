@@ -122,7 +122,9 @@ def _fill_corruptions(eval_set: dict[str, Any]) -> None:
     if eval_set["corruptions"] and eval_set["layout"] != "corruption-folders":
         eval_set["corruption_library"] = library
         if eval_set["corruption_side"] is None:
-            eval_set["corruption_side"] = 224 if library == "imagecorruptions" else 0
+            # Those of the embedded data set are smaller than what ImageNet-C is made of.
+            as_published = library == "imagecorruptions" and eval_set["source"] != "openmoji"
+            eval_set["corruption_side"] = 224 if as_published else 0
 
 
 def class_table(dataset: Mapping[str, Any], fields: Collection[str] = ()) -> dict[str, ClassInfo]:

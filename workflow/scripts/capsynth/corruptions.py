@@ -1,7 +1,9 @@
 """Common corruptions of images at five severities, from two libraries.
 
-``imagecorruptions`` is the package of that name: the 15 corruptions of ImageNet-C as their authors
-wrote them, for images of 224 pixels. ``tiny-imagenet-c`` is this module's own, for small images.
+``imagecorruptions`` is the 15 corruptions of ImageNet-C, for images of 224 pixels: 13 of the
+package of that name, a port of the authors' code with the differences that docs/evaluation-sets.md
+lists, and two of ``published_corruptions``. ``tiny-imagenet-c`` is this module's own, for small
+images.
 Its definitions follow Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common
 Corruptions and Perturbations" (ICLR 2019, arXiv 1903.12261). The values per severity are those of
 Tiny ImageNet-C (64x64 images; ``make_tinyimagenet_c.py`` of the paper's code): images of the
@@ -20,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from capsynth import published_corruptions
 from capsynth.errors import CapsynthError
 from capsynth.names import check_name
 
@@ -43,6 +46,14 @@ IMAGENET_C = (
     "jpeg-compression",
 )
 LIBRARIES = ("tiny-imagenet-c", "imagecorruptions")
+# Shorter side of the images that a square is cut out of, over the square's: ImageNet-C was made of
+# 224 of 256 pixels, Tiny ImageNet-C of whole images.
+MARGINS = {"tiny-imagenet-c": 1.0, "imagecorruptions": 256 / 224}
+# What the package defines otherwise than ImageNet-C was made.
+_AS_PUBLISHED = {
+    "elastic-transform": published_corruptions.elastic_transform,
+    "frost": published_corruptions.frost,
+}
 # What the package refuses.
 LEAST_SIDE = 32
 # These draw from a generator of their own, which takes its seed as an argument.
@@ -197,7 +208,7 @@ class CorruptionSettings:
         library: One of ``LIBRARIES``.
         names: Corruptions of that library.
         severities: Severities, each applied with each corruption.
-        side: Images are first reduced and cut to a square of this many pixels; 0 leaves them.
+        side: Images are first resized and cut to a square of this many pixels; 0 leaves them.
     """
 
     library: str
@@ -211,18 +222,24 @@ class CorruptionSettings:
         return [(name, severity) for name in self.names for severity in self.severities]
 
 
-def cut_square(image: Image.Image, side: int) -> Image.Image:
-    """Return the centre of an image as ImageNet-C was made: reduced, then cut.
+def cut_square(image: Image.Image, side: int, margin: float) -> Image.Image:
+    """Return the centre of an image, a square of ``side`` pixels, as torchvision cuts it.
 
-    The shorter side is reduced to 8/7 of ``side`` (256 pixels for 224), and a square of ``side``
-    cut out. A smaller image is not enlarged: its own largest square is taken.
+    The shorter side is resized to ``margin`` times ``side``, up or down, linearly; then a square
+    is cut out. With 224 and 256 / 224 these are Resize(256) and CenterCrop(224), the view of an
+    image that ImageNet-C was made of.
+
+    Args:
+        image: Any image.
+        side: Of the square, pixels.
+        margin: 1 for the largest square that the image holds.
     """
-    scale = side * 8 / 7 / min(image.size)
-    if scale < 1:
-        size = (round(image.width * scale), round(image.height * scale))
-        image = image.resize(size, Image.Resampling.BILINEAR)
-    side = min(side, *image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
+    short, resized = min(image.size), round(margin * side)
+    width, height = (
+        resized if length == short else int(resized * length / short) for length in image.size
+    )
+    image = image.resize((width, height), Image.Resampling.BILINEAR)
+    left, top = round((width - side) / 2), round((height - side) / 2)
     return image.crop((left, top, left + side, top + side))
 
 
@@ -241,19 +258,21 @@ def corrupt_by(
     Raises:
         CapsynthError: If the name or severity is unknown, or the image does not suit the library.
     """
+    library = check_name("corruption library", settings.library, LIBRARIES)
     if settings.side:
-        image = cut_square(image, settings.side)
-    if check_name("corruption library", settings.library, LIBRARIES) == "imagecorruptions":
+        image = cut_square(image, settings.side, MARGINS[library])
+    if library == "imagecorruptions":
         return corrupt_as_imagenet_c(image, name, severity, seed)
     return corrupt(image, name, severity, np.random.default_rng(seed))
 
 
 def corrupt_as_imagenet_c(image: Image.Image, name: str, severity: int, seed: int) -> Image.Image:
-    """Corrupt an RGB image with the package ``imagecorruptions``.
+    """Corrupt an RGB image with the package ``imagecorruptions``, or as published.
 
-    The package draws from numpy's global generator, which is seeded here and put back as it was;
-    impulse noise and glass blur (whose loop is compiled, with a generator of its own) are given the
-    seed. The result is rounded down to whole values, as the package does, and not compressed.
+    Elastic transform and frost are those of ``published_corruptions``. The package draws from
+    numpy's global generator, which is seeded here and put back as it was; impulse noise and glass
+    blur (whose loop is compiled, with a generator of its own) are given the seed. The result is
+    rounded down to whole values, as the package does, and not compressed.
 
     Raises:
         CapsynthError: If the name or severity is unknown, or a side is below 32 pixels.
@@ -266,6 +285,10 @@ def corrupt_as_imagenet_c(image: Image.Image, name: str, severity: int, seed: in
             f"{name!r} of imagecorruptions needs images of {LEAST_SIDE} pixels or more, not "
             f"{image.width}x{image.height}; set corruption_library: tiny-imagenet-c"
         )
+    if name in _AS_PUBLISHED:
+        apply = _AS_PUBLISHED[name]
+        pixels = np.asarray(image.convert("RGB"))
+        return Image.fromarray(apply(pixels, severity, np.random.default_rng(seed)), "RGB")
     # Half a second of imports, and seconds of compilation for glass blur: only for who needs them.
     import imagecorruptions
 

@@ -397,7 +397,8 @@ def _prompts_section(
             f"Images a caption: {prompts['images_per_caption']:g}. Captions without a word of the "
             f"class name: {prompts['on_classless']}."
             if with_caption
-            else f"No captions were used. Images a class: {prompts['images_per_class']}."
+            else "No captions were used. Images a class: "
+            f"{prompts['images_per_class'] or 'as many as it has real ones'}."
         ),
         f"Generation seed {prompts['seed']}; the initial noise of an image follows from its class, "
         "its index and this seed, and stands in `seed`.",

@@ -339,7 +339,7 @@ ERROR = Metric(error, values=lambda scores: ~scores.correct)
 
 METRICS: dict[str, Metric] = {
     "top1": TOP1,
-    "top5": Metric(top5, classes_above=TOP),
+    "top5": Metric(top5, classes_above=TOP, values=lambda scores: scores.correct_top5),
     "nll": Metric(nll, most=np.inf),
     "brier": Metric(brier, most=2.0),
     "ece": Metric(ece),

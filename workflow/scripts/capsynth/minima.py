@@ -14,12 +14,17 @@ They cover at least as often as they say, as far as the bounds of single groups 
 width, docs/statistics.md has how much.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from capsynth import statistics
-from capsynth.statistics import LEVEL, Floats, Integers
+from capsynth.intervals import LEVEL
+from capsynth.statistics import Floats, Integers
+
+# Lower and upper bounds of all groups, shape (groups,), each wrong with the probability given.
+Bounds = Callable[[float], tuple[Floats, Floats]]
 
 
 @dataclass(frozen=True)
@@ -70,35 +75,37 @@ def group_bounds(
     return np.minimum(found.low, low).clip(0.0, 1.0), np.maximum(found.high, high).clip(0.0, 1.0)
 
 
-def worst(values: Floats, replicates: Floats, df_images: Integers, level: float = LEVEL) -> Extreme:
+def worst(mean: Floats, bounds: Bounds, level: float = LEVEL) -> Extreme:
     """Return the least of the groups' mean accuracies over seeds, with its interval.
 
     It is the minimum of means, not the mean of every seed's minimum: the second is the lower.
 
     Args:
-        values: As for ``group_bounds``, like the rest.
-        replicates: As there.
-        df_images: As there.
+        mean: Accuracy of every group over seeds, shape (groups,).
+        bounds: Of the groups, such as ``group_bounds``.
         level: Of the interval.
     """
     tail = (1.0 - level) / 2.0
-    low, _ = group_bounds(values, replicates, df_images, tail)
-    _, high = group_bounds(values, replicates, df_images, tail / values.shape[1])
-    mean = values.mean(axis=0)
+    low, _ = bounds(tail)
+    _, high = bounds(tail / len(mean))
     place = int(mean.argmin())
     return Extreme(float(mean[place]), float(low.min()), float(high.min()), place)
 
 
-def gap(values: Floats, replicates: Floats, df_images: Integers, level: float = LEVEL) -> Extreme:
+def gap(mean: Floats, bounds: Bounds, level: float = LEVEL) -> Extreme:
     """Return the best less the worst of the groups' mean accuracies over seeds.
 
     Half of the error of each end of its interval is that of the best group, half that of the worst.
     The gap of estimates is above the true one; it is at least 0, and so is its interval.
+
+    Args:
+        mean: As for ``worst``, like the rest.
+        bounds: As there.
+        level: Of the interval.
     """
     tail = (1.0 - level) / 4.0
-    low, high = group_bounds(values, replicates, df_images, tail)
-    low_all, high_all = group_bounds(values, replicates, df_images, tail / values.shape[1])
-    mean = values.mean(axis=0)
+    low, high = bounds(tail)
+    low_all, high_all = bounds(tail / len(mean))
     return Extreme(
         float(mean.max() - mean.min()),
         max(0.0, float(low_all.max() - high_all.min())),

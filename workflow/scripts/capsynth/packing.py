@@ -388,7 +388,8 @@ def pack_evaluation_set(
 
     With ``corruption`` each image is stored once for each kind and severity, under the key
     ``{key}.{name}-{severity}``, as PNG, and not in its clean form. The bytes do not depend on the
-    number of workers.
+    number of workers. Images that are stored corrupted keep their pixels, whatever the format, and
+    those that are cut before they are corrupted are not reduced before that.
 
     Args:
         source: Folders, or a source of few large files.
@@ -408,6 +409,9 @@ def pack_evaluation_set(
             holes.
     """
     kept = list(class_ids if kept_class_ids is None else kept_class_ids)
+    is_stored = isinstance(source, EvalSource) and source.layout == CORRUPTION_FOLDERS
+    if is_stored or (corruption is not None and corruption.side):
+        image_format = ImageFormat(None, "png")
     about = {
         "side": image_format.side,
         "extension": image_format.extension,

@@ -37,6 +37,8 @@ class Predictions:
         target: Index of the true class, shape (n,), int64.
         prediction: Index of the predicted class, shape (n,), int64.
         probabilities: Shape (n, classes), float32.
+        sources: What every sample shows: samples of one class and source are the same photograph,
+            shape (n,), strings; None where evaluation did not look.
         log_sum_exp: Logarithm of the sum of the exponentials of the logits that took part, shape
             (n,), float32: the negative energy of Liu et al. None in files without it.
         is_unknown: Whether the samples are of no class: each target is -1 then, and its class what
@@ -55,6 +57,7 @@ class Predictions:
     target: npt.NDArray[np.int64]
     prediction: npt.NDArray[np.int64]
     probabilities: npt.NDArray[np.float32]
+    sources: npt.NDArray[np.str_] | None = None
     log_sum_exp: npt.NDArray[np.float32] | None = None
     is_unknown: bool = False
 
@@ -122,6 +125,7 @@ def write_predictions(
     seed: int,
     eval_set: str,
     fingerprint: str,
+    sources: Sequence[str] | None = None,
     log_sum_exp: npt.NDArray[np.floating] | None = None,
     unknown_class_ids: Sequence[str] | None = None,
 ) -> None:
@@ -139,6 +143,7 @@ def write_predictions(
         seed: Training seed.
         eval_set: Name of the evaluation set.
         fingerprint: Fingerprint of the configuration that made the predictions.
+        sources: What every sample shows, n of them; None where nobody looked.
         log_sum_exp: Of the logits, shape (n,); None leaves the column out.
         unknown_class_ids: What the samples are called that are of no class, n of them; None if they
             are of the classes.
@@ -158,10 +163,13 @@ def write_predictions(
         "class_ids": list(class_ids),
         "fingerprint": fingerprint,
     }
+    if sources is not None and len(sources) != len(keys):
+        raise CapsynthError(f"{path}: {len(sources)} sources of {len(keys)} samples")
     if is_unknown:
         about["unknown"] = True
     names = unknown_class_ids or [class_ids[target] for target in targets]
     flat = np.ascontiguousarray(probabilities, dtype=np.float32).reshape(-1)
+    shown = {} if sources is None else {"source": pa.array(list(sources), pa.string())}
     table = pa.table(
         {
             "key": pa.array(list(keys), pa.string()),
@@ -171,6 +179,7 @@ def write_predictions(
             "probabilities": pa.FixedSizeListArray.from_arrays(
                 pa.array(flat, pa.float32()), len(class_ids)
             ),
+            **shown,
             **(
                 {}
                 if log_sum_exp is None
@@ -205,6 +214,9 @@ def read_predictions(path: Path) -> Predictions:
             target=table["target"].to_numpy(),
             prediction=table["prediction"].to_numpy(),
             probabilities=probabilities.flatten().to_numpy().reshape(len(table), classes),
+            sources=np.array(table["source"].to_pylist(), dtype=np.str_)
+            if "source" in table.column_names
+            else None,
             log_sum_exp=(
                 table["log_sum_exp"].to_numpy() if "log_sum_exp" in table.column_names else None
             ),

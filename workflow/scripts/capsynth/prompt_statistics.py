@@ -1,7 +1,7 @@
 """What captions add to prompts: length, vocabulary, repetition, class words.
 
 Words are runs of letters and digits in lower case, as where class words are looked for
-(``prompting.words_of``). N-grams do not go on from one prompt to the next.
+(``wording.words_of``). N-grams do not go on from one prompt to the next.
 
 More text has more words but fewer new ones, so counts of two variants are compared at one size: a
 number that is *expected* is the mean over all samples of that size, computed and not drawn
@@ -17,9 +17,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from capsynth.captions import CUT, NOT_REWRITTEN, REPEATED
 from capsynth.errors import CapsynthError
+from capsynth.fallbacks import EMPTY_CAPTION, NO_CLASS_WORD, NO_SUBJECT, REASONS
 from capsynth.files import read_json_lines
-from capsynth.prompting import DROPPED, FALLBACK, PromptRecord, words_of
+from capsynth.prompting import DROPPED, FALLBACK, PromptRecord
+from capsynth.wording import words_of
 
 Integers = npt.NDArray[np.int64]
 
@@ -37,6 +40,14 @@ class PromptStatistics:
             is about them.
         dropped: Prompts that no image is drawn from, as their caption has no class word.
         fallback: Share of the prompts in which the class name stands without its caption.
+        fell_back: Share of the prompts that lack what their strategy is named after, for any reason
+            of ``fallbacks.REASONS``; this and the following six are NaN without captions.
+        fell_back_empty: Share of them whose caption is empty.
+        fell_back_not_rewritten: Share whose caption the rewriter left as it was.
+        fell_back_no_subject: Share whose caption has no subject before its first word of place.
+        fell_back_no_class_word: Share whose caption gives way, as it has no word of the class name.
+        caption_repeated: Share whose caption looped; ``on_repeated`` says what was done.
+        caption_cut: Share whose caption ended at the limit of tokens; see ``on_cut``.
         words_mean: Mean number of words of a prompt.
         words_median: Median of it.
         words_least: Words of the shortest prompt.
@@ -62,6 +73,13 @@ class PromptStatistics:
     prompts: int
     dropped: int
     fallback: float
+    fell_back: float
+    fell_back_empty: float
+    fell_back_not_rewritten: float
+    fell_back_no_subject: float
+    fell_back_no_class_word: float
+    caption_repeated: float
+    caption_cut: float
     words_mean: float
     words_median: float
     words_least: float
@@ -96,7 +114,9 @@ def read_prompts(paths: Iterable[Path]) -> Iterator[PromptRecord]:
 def prompt_statistics(records: Iterable[PromptRecord]) -> PromptStatistics:
     """Return the statistics of prompts, of one class or of many."""
     texts: list[list[str]] = []
-    dropped = fallback = captions = named = 0
+    dropped = fallback = captions = named = spoken = 0
+    faults: Counter[str | None] = Counter()
+    statuses: Counter[str | None] = Counter()
     for record in records:
         if record.source_key is not None:
             captions += 1
@@ -105,6 +125,9 @@ def prompt_statistics(records: Iterable[PromptRecord]) -> PromptStatistics:
             dropped += 1
             continue
         fallback += record.status == FALLBACK
+        spoken += record.source_key is not None
+        faults[record.fell_back] += 1
+        statuses[record.caption_status] += 1
         texts.append(words_of(record.prompt))
     lengths = np.array([len(text) for text in texts])
     ngrams = _Ngrams(texts)
@@ -116,6 +139,13 @@ def prompt_statistics(records: Iterable[PromptRecord]) -> PromptStatistics:
         prompts=len(texts),
         dropped=dropped,
         fallback=_share(fallback, len(texts)),
+        fell_back=_share(sum(faults[reason] for reason in REASONS), spoken),
+        fell_back_empty=_share(faults[EMPTY_CAPTION], spoken),
+        fell_back_not_rewritten=_share(faults[NOT_REWRITTEN], spoken),
+        fell_back_no_subject=_share(faults[NO_SUBJECT], spoken),
+        fell_back_no_class_word=_share(faults[NO_CLASS_WORD], spoken),
+        caption_repeated=_share(statuses[REPEATED], spoken),
+        caption_cut=_share(statuses[CUT], spoken),
         words_mean=float(lengths.mean()) if some else float("nan"),
         words_median=float(np.median(lengths)) if some else float("nan"),
         words_least=float(lengths.min()) if some else float("nan"),

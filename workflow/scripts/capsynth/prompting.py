@@ -1,7 +1,8 @@
 """Writing prompts: what the generator is asked for, by strategy.
 
 A strategy is a template and what fills it in. Where the template has ``{caption}`` there are
-prompts for each caption of a real image, else ``images_per_class`` of them. Key and noise of a
+prompts for each caption of a real image, else ``images_per_class`` of them, or as many as the class
+has real images. Key and noise of a
 prompt follow from its place alone, not from how many others there are: a smaller set is part of a
 larger one, and prompts of the same place in two variants start from the same noise.
 """
@@ -12,18 +13,20 @@ import string
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from capsynth.captions import by_image
 from capsynth.classes import ClassInfo
 from capsynth.datasets.imagenet import WORDNET_PACKAGE, clip_templates, is_wordnet_id
 from capsynth.errors import CapsynthError
+from capsynth.fallbacks import check_fallbacks, fallback_of, told
 from capsynth.files import read_json_lines, write_json_lines
 from capsynth.fingerprints import fingerprint
 from capsynth.names import check_name
 from capsynth.seeding import SEED_BITS, derive_seed
-from capsynth.shards import OK, part_of
+from capsynth.shards import OK, part_of, read_manifest, usable
+from capsynth.wording import has_class_word, has_subject, subject_of
 
 log = logging.getLogger(__name__)
 
@@ -34,14 +37,6 @@ DROPPED = "dropped"
 CLASSLESS_POLICIES = ("keep", "class-name", "drop")
 # What a template may take from the class, beside its name.
 CLASS_WORDS = ("definition", "hypernym")
-# Words that say nothing of a class: a caption with "of" has no word of "kite (bird of prey)".
-_SMALL_WORDS = frozenset("a an and at by for from in of on or s the to with".split())
-# Words after which an English caption says where its subject is.
-_PLACE_WORDS = frozenset(
-    "above across against along amid among around at behind below beneath beside between by during "
-    "in inside near next on onto outside over past through toward towards under underneath "
-    "upon within".split()
-)
 
 
 @dataclass(frozen=True)
@@ -57,7 +52,7 @@ class Strategy:
 
     @property
     def needs_captions(self) -> bool:
-        """Whether there is a prompt for each caption, or ``images_per_class`` prompts."""
+        """Whether there is a prompt for each caption, or a number of prompts a class."""
         return self.template is not None and bool(
             placeholders(self.template) & {"caption", "subject"}
         )
@@ -65,8 +60,11 @@ class Strategy:
 
 STRATEGIES: dict[str, Strategy] = {
     "class-name": Strategy("a photo of a {class_name}"),
-    # The paper's prompt: the caption after the class name (arXiv 2307.08526).
+    # The paper's idea, the caption after the class name, with the article that its prompt lacks.
     "caption": Strategy("a photo of a {class_name}, {caption}"),
+    # Its two prompts to the letter: arXiv 2307.08526, released code.
+    "class-name-paper": Strategy("a photo of {class_name}"),
+    "caption-paper": Strategy("a photo of {class_name}, {caption}"),
     "caption-only": Strategy("{caption}"),
     # Hypernyms, definitions and backgrounds: Sariyildiz et al., CVPR 2023 (arXiv 2212.08420).
     "class-name-hypernym": Strategy("a photo of a {class_name}, {hypernym}"),
@@ -97,6 +95,10 @@ class PromptRecord:
             or has no word of it; ``dropped`` where such a caption is not drawn.
         has_class_word: Whether the caption has a word of the class name; None without a caption.
         fingerprint: Fingerprint of the prompt settings.
+        fell_back: Why the prompt lacks what its strategy is named after, one of
+            ``fallbacks.REASONS``; None where it does not, and without captions.
+        caption_status: Status of the caption, one of ``captions.STATUSES``; None without captions,
+            or where their file does not say.
     """
 
     key: str
@@ -109,6 +111,8 @@ class PromptRecord:
     status: str
     has_class_word: bool | None
     fingerprint: str
+    fell_back: str | None = None
+    caption_status: str | None = None
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,8 @@ class PromptSettings:
         strategy: Name in ``STRATEGIES``.
         templates: Templates; image ``index`` takes the one at ``index`` modulo their number.
         backgrounds: What ``{background}`` stands for, in turn; empty if no template has it.
-        images_per_class: Images a class, for strategies without captions.
+        images_per_class: Images a class, for strategies without captions; None for as many as the
+            class has real images.
         images_per_caption: Images a caption, for strategies with captions. Of a fraction, as many
             captions get one more.
         on_classless: Name in ``CLASSLESS_POLICIES``, for strategies with captions.
@@ -192,18 +197,6 @@ def fill(template: str, values: Mapping[str, str]) -> str:
     return "".join(parts)
 
 
-def subject_of(caption: str) -> str:
-    """Return an English caption up to its first word of place: its subject without its background.
-
-    ``a bird standing`` of ``a bird standing in shallow water``. A rule of thumb, no grammar: what
-    stands before the subject (``in a park, a dog``) or without such a word (``a wet street``) is
-    taken for what it is not. A caption that begins with a place is left as it is.
-    """
-    words = caption.split()
-    places = (i for i, word in enumerate(words) if word.lower().strip(",.;:") in _PLACE_WORDS)
-    return " ".join(words[: next(places, len(words))]).rstrip(",;:") or caption
-
-
 def without_caption(template: str) -> str:
     """Return what is left of a template where the caption cannot be used.
 
@@ -230,24 +223,6 @@ def noise_seed(dataset: str, class_id: str, index: int, generation_seed: int, k:
     """
     further = (k,) if k else ()
     return derive_seed("noise", dataset, class_id, index, generation_seed, *further)
-
-
-def has_class_word(caption: str, class_name: str) -> bool:
-    """Return whether a caption has a word of the class name, in singular or plural.
-
-    Words are compared in lower case, letters and digits only; a word matches itself with ``s`` or
-    ``es`` at its end. Small words such as ``of`` do not count, unless the name has no others.
-    """
-    every = set(words_of(class_name))
-    named = every - _SMALL_WORDS or every
-    said = set(words_of(caption))
-    either = {word + ending for word in named for ending in ("", "s", "es")}
-    return bool(either & said or {word + ending for word in said for ending in ("s", "es")} & named)
-
-
-def words_of(text: str) -> list[str]:
-    """Return the words of a text in their order: runs of letters and digits, in lower case."""
-    return "".join(c if c.isalnum() else " " for c in text.lower()).split()
 
 
 def times_drawn(images_per_caption: float, dataset: str, source_key: str, number: int) -> int:
@@ -302,7 +277,10 @@ def write_prompts(
     part: int,
     parts_per_class: int,
     captions: Path | None,
+    real: Sequence[Path],
     output: Path,
+    max_fallback: float = 1.0,
+    variant: str = "?",
 ) -> None:
     """Write the prompts of one class shard as JSON Lines of ``PromptRecord``.
 
@@ -313,11 +291,15 @@ def write_prompts(
         part: Part of the class.
         parts_per_class: Number of parts.
         captions: JSON Lines with ``key, index, number, caption`` of the part's real images.
+        real: Manifests of all real images of the class, which are counted where the settings do not
+            say how many prompts it gets; those set aside do not count.
         output: The prompts, images of one real image together.
+        max_fallback: Share of the captions that may fall back: see ``fallbacks.check_fallbacks``.
+        variant: Name of the variant, for messages.
 
     Raises:
         CapsynthError: If the strategy is unknown, or lacks its captions or anything else that its
-            templates take.
+            templates take; or if more captions fell back than may.
     """
     strategy = STRATEGIES[check_name("strategy", settings.strategy, STRATEGIES)]
     _check_settings(settings, about)
@@ -325,22 +307,38 @@ def write_prompts(
     if strategy.needs_captions:
         if captions is None:
             raise CapsynthError(f"strategy {settings.strategy!r} needs captions; give --captions")
-        rows = list(_from_captions(read_json_lines(captions), captions, maker))
+        made = _Counted(maker, variant, captions, max_fallback)
+        rows = list(made.prompts(read_json_lines(captions)))
     else:
-        every = (maker.prompt(index) for index in range(settings.images_per_class or 0))
+        every = (maker.prompt(index) for index in range(_number(settings, about, real)))
         rows = [row for row in every if part_of(row.key, parts_per_class) == part]
     write_json_lines(output, map(asdict, rows))
+
+
+def _number(settings: PromptSettings, about: ClassInfo, real: Sequence[Path]) -> int:
+    """Return how many prompts a class gets that has no captions."""
+    if settings.images_per_class is not None:
+        return settings.images_per_class
+    if not real:
+        raise CapsynthError(
+            f"strategy {settings.strategy!r} needs images_per_class, or --real to count images of"
+        )
+    number = sum(len(usable(read_manifest(path))) for path in real)
+    if not number:
+        raise CapsynthError(f"class {about.class_id!r} has no real images; give images_per_class")
+    return number
 
 
 def _check_settings(settings: PromptSettings, about: ClassInfo) -> None:
     used = placeholders(*settings.templates)
     captions = STRATEGIES[settings.strategy].needs_captions
-    amount = "images_per_caption" if captions else "images_per_class"
     if not settings.templates:
         raise CapsynthError(f"strategy {settings.strategy!r} needs templates; give at least one")
-    if not getattr(settings, amount):
-        raise CapsynthError(f"strategy {settings.strategy!r} needs {amount}; give a number above 0")
     if captions:
+        if not settings.images_per_caption:
+            raise CapsynthError(
+                f"strategy {settings.strategy!r} needs images_per_caption; give a number above 0"
+            )
         check_name("value of on_classless", str(settings.on_classless), CLASSLESS_POLICIES)
     if "background" in used and not settings.backgrounds:
         raise CapsynthError(f"strategy {settings.strategy!r} needs backgrounds; give at least one")
@@ -361,7 +359,12 @@ class _Maker:
         self._mark = fingerprint(asdict(settings), asdict(about))
 
     def prompt(
-        self, index: int, k: int = 0, caption: str | None = None, source_key: str | None = None
+        self,
+        index: int,
+        k: int = 0,
+        caption: str | None = None,
+        source_key: str | None = None,
+        caption_status: str | None = None,
     ) -> PromptRecord:
         """Return the prompt of image ``k`` of real image ``index``.
 
@@ -377,8 +380,13 @@ class _Maker:
             later = turn // len(settings.templates)
             values["background"] = settings.backgrounds[later % len(settings.backgrounds)]
         named = has_class_word(caption, about.class_name) if caption else None
+        gives_way = named is False and settings.on_classless == "class-name"
+        lacks_subject = (
+            bool(caption) and "subject" in placeholders(template) and not has_subject(caption or "")
+        )
+        fell_back = fallback_of(caption == "", gives_way, caption_status, lacks_subject)
         status = OK
-        if caption == "" or (named is False and settings.on_classless == "class-name"):
+        if caption == "" or gives_way:
             template, status = without_caption(template), FALLBACK
         elif named is False and settings.on_classless == "drop":
             status = DROPPED
@@ -396,59 +404,68 @@ class _Maker:
             status=status,
             has_class_word=named,
             fingerprint=self._mark,
+            fell_back=fell_back,
+            caption_status=caption_status,
         )
 
 
-def _from_captions(
-    rows: Iterable[Mapping[str, Any]], path: Path, maker: _Maker
-) -> Iterator[PromptRecord]:
-    """Yield the prompts of captions; the images of one real image stand together.
+class _Counted:
+    """Makes the prompts of the captions of one class shard, and counts what became of them."""
 
-    Image ``k`` of a real image with n captions has caption k modulo n: each caption once, then each
-    a second time. A number of times that is not whole leaves gaps in k.
-    """
-    settings, class_name = maker.settings, maker.about.class_name
-    counts: Counter[str] = Counter()
-    for source_key, captions in _by_image(rows, path):
-        several = max(captions) + 1
-        prompts: dict[int, PromptRecord] = {}
-        for number, row in captions.items():
-            caption = row["caption"]
-            times = times_drawn(
-                settings.images_per_caption or 0, settings.dataset, source_key, number
-            )
-            counts["captions"] += 1
-            counts["empty"] += not caption
-            counts["classless"] += bool(caption) and not has_class_word(caption, class_name)
-            counts["unused"] += not times
-            for repeat in range(times):
-                k = number + repeat * several
-                prompts[k] = maker.prompt(row["index"], k, caption, source_key)
-        counts["prompts"] += len(prompts)
-        counts["dropped"] += sum(prompt.status == DROPPED for prompt in prompts.values())
-        yield from (prompts[k] for k in sorted(prompts))
-    log.info(
-        "%s: %d captions, %d of them empty, %d without a word of the class name %r, %d not drawn "
-        "from; %d prompts, %d of them dropped",
-        path.name,
-        *(counts[name] for name in ("captions", "empty", "classless")),
-        class_name,
-        *(counts[name] for name in ("unused", "prompts", "dropped")),
-    )
+    def __init__(self, maker: _Maker, variant: str, path: Path, max_fallback: float) -> None:
+        self._maker = maker
+        self._variant = variant
+        self._path = path
+        self._max_fallback = max_fallback
+        self._counts: Counter[str] = Counter()
+        self._reasons: Counter[str] = Counter()
 
+    def prompts(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[PromptRecord]:
+        """Yield the prompts of captions; the images of one real image stand together.
 
-def _by_image(
-    rows: Iterable[Mapping[str, Any]], path: Path
-) -> Iterator[tuple[str, dict[int, Mapping[str, Any]]]]:
-    """Yield the key of each real image and its captions by number; a single one needs no number."""
-    seen: set[str] = set()
-    for source_key, group in groupby(rows, key=lambda row: str(row["key"])):
-        listed = list(group)
-        captions = {int(row.get("number", 0)): row for row in listed}
-        if len(captions) < len(listed) or source_key in seen:
-            raise CapsynthError(
-                f"{path}: image {source_key!r} has two captions of one number, or captions that do "
-                "not stand together; caption the images again"
-            )
-        seen.add(source_key)
-        yield source_key, captions
+        Image ``k`` of a real image with n captions has caption k modulo n: each caption once, then
+        each a second time. A number of times that is not whole leaves gaps in k.
+
+        Raises:
+            CapsynthError: At the end, if more captions fell back than may.
+        """
+        for source_key, captions in by_image(rows, self._path):
+            several = max(captions) + 1
+            prompts: dict[int, PromptRecord] = {}
+            for number, row in captions.items():
+                prompts |= self._of_caption(source_key, number, several, row)
+            yield from (prompts[k] for k in sorted(prompts))
+        counts, reasons = self._counts, self._reasons
+        used = counts["captions"] - counts["unused"]
+        log.info(
+            "%s: %d captions, %d of them empty, %d without a word of the class name %r, %d not "
+            "drawn from; %d prompts, %d of them dropped; fell back: %s",
+            self._path.name,
+            *(counts[name] for name in ("captions", "empty", "classless")),
+            self._maker.about.class_name,
+            *(counts[name] for name in ("unused", "prompts", "dropped")),
+            told(reasons),
+        )
+        check_fallbacks(reasons, used, self._max_fallback, self._variant, self._path.stem)
+
+    def _of_caption(
+        self, source_key: str, number: int, several: int, row: Mapping[str, Any]
+    ) -> dict[int, PromptRecord]:
+        """Return the prompts of one caption by their k."""
+        settings, counts = self._maker.settings, self._counts
+        caption = row["caption"]
+        times = times_drawn(settings.images_per_caption or 0, settings.dataset, source_key, number)
+        made = {
+            k: self._maker.prompt(row["index"], k, caption, source_key, row.get("status"))
+            for k in range(number, number + times * several, several)
+        }
+        named = bool(caption) and has_class_word(caption, self._maker.about.class_name)
+        counts["captions"] += 1
+        counts["empty"] += not caption
+        counts["classless"] += bool(caption) and not named
+        counts["unused"] += not times
+        counts["prompts"] += len(made)
+        counts["dropped"] += sum(prompt.status == DROPPED for prompt in made.values())
+        # Templates of one variant ask for the same of a caption, so all its prompts fell back.
+        self._reasons.update({p.fell_back for p in made.values() if p.fell_back is not None})
+        return made

@@ -15,7 +15,7 @@ from scipy import special
 
 from capsynth.corruptions import IMAGENET_C
 from capsynth.errors import CapsynthError
-from capsynth.statistics import LEVEL
+from capsynth.intervals import LEVEL
 
 Floats = npt.NDArray[np.floating]
 Booleans = npt.NDArray[np.bool_]
@@ -28,6 +28,11 @@ def logit(share: Floats | float, n: int) -> Floats:
     Theory Analysis of Group Data, Psychological Bulletin 98(1), 1985).
     """
     return special.logit(np.clip(share, 0.5 / n, 1.0 - 0.5 / n))
+
+
+# Fewer controls give a line whose intervals say nothing: with n of them t has n - 2 degrees of
+# freedom, and its value is 12.7 with three, 4.3 with four, 3.2 with five and 2.8 with six.
+LEAST_CONTROLS = 6
 
 
 @dataclass(frozen=True, eq=False)

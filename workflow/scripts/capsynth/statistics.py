@@ -1,9 +1,9 @@
-"""Intervals and tests: bootstrap of images, t distribution of seeds, sign-flip test, Holm.
+"""The draw of images: bootstrap within classes, variance components, sign-flip test, Holm.
 
 The design. Every run of an evaluation set answers the same images, so images and training seeds
 are crossed. Images are drawn within their class, and images that share a source (the corrupted
 versions of one photograph) are drawn together, as one unit. All runs see the same draw, so that
-differences between training sets are paired. ``estimate`` puts the variance between seeds on top
+differences between training sets are paired. ``intervals`` puts the variance between seeds on top
 of the variance of images; ``docs/statistics.md`` has the measured coverage.
 
 Of ``n`` units of a class, ``n - 1`` are drawn with replacement: the variance of a mean over the
@@ -22,11 +22,11 @@ import numpy as np
 import numpy.typing as npt
 
 from capsynth.errors import CapsynthError
+from capsynth.intervals import LEVEL, Estimate, estimate_of, spread_of
 
 Floats = npt.NDArray[np.floating]
 Integers = npt.NDArray[np.integer]
 
-LEVEL = 0.95
 # 4 million weights of 8 bytes: 32 MB a block, whatever the size of the evaluation set.
 WEIGHTS_PER_BLOCK = 4_000_000
 
@@ -129,40 +129,10 @@ def image_df(design: ImageDesign, rows: Integers) -> int:
     return len(units) - len(np.unique(design.stratum[units]))
 
 
-@dataclass(frozen=True, eq=False)
-class Estimate:
-    """Means over seeds; every array has shape (metrics,).
-
-    Attributes:
-        value: The mean.
-        low: Lower bound of its interval.
-        high: Upper bound of its interval.
-        p_value: Two-sided p value of the mean being 0: below 1 - level exactly where the interval
-            excludes 0. Not a number where nothing varies and the mean is not 0.
-    """
-
-    value: Floats
-    low: Floats
-    high: Floats
-    p_value: Floats
-
-
 def estimate(
     values: Floats, replicates: Floats, df_images: Integers | int, level: float = LEVEL
 ) -> Estimate:
     """Return means over training seeds with intervals that hold images and seeds.
-
-    With images and seeds crossed, the variance of the mean is that of the images' main effect
-    plus that of the seeds' means over their number. The first is the variance of the mean
-    replicate less the part that every seed has for itself, the second the usual s²/seeds, which
-    contains that part (Searle, Casella and McCulloch, Variance Components, 1992, chapter 4).
-
-    The interval is the mean ± t times the root of that variance. The reciprocal of the degrees of
-    freedom is the mean of the two reciprocals, weighted by the shares of the variance: to first
-    order the weighted mean of two t values of Cochran and Cox (Experimental Designs, 1957, section
-    4.14). Satterthwaite's weights are the squared shares; with three seeds his intervals cover
-    only 92 % where most of the variance is the seeds', these 94 to 96 % anywhere. A percentile
-    interval of resampled seeds covers far less: three seeds seldom show their spread.
 
     Args:
         values: Of every seed, shape (seeds, metrics). Where generation seeds vary as well, a row
@@ -174,29 +144,7 @@ def estimate(
     Returns:
         A single seed gets an interval of the images alone.
     """
-    # scipy.stats.t is made of the same functions, and takes most of a second to import.
-    seeds = len(values)
-    from scipy import special  # slow to import, and each start of Snakemake imports this module
-
-    mean = values.mean(axis=0)
-    of_mean = replicates.mean(axis=0)
-    images = of_mean.var(axis=0, ddof=1)
-    between = np.zeros_like(images)
-    if seeds > 1:
-        own = sum((one - of_mean).var(axis=0, ddof=1) for one in replicates) / (seeds - 1)
-        images = np.maximum(0.0, images - own / seeds)
-        between = values.var(axis=0, ddof=1) / seeds
-    variance = images + between
-    varies = variance > 0.0
-    share = np.divide(between, variance, out=np.zeros_like(variance), where=varies)
-    reciprocal = share / max(1, seeds - 1) + (1.0 - share) / np.maximum(1, df_images)
-    error = np.sqrt(variance)
-    half = special.stdtrit(1.0 / reciprocal, 0.5 + level / 2.0) * error
-    ratio = np.divide(np.abs(mean), error, out=np.zeros_like(error), where=varies)
-    p_value = np.where(
-        varies | (mean == 0.0), 2.0 * special.stdtr(1.0 / reciprocal, -ratio), np.nan
-    )
-    return Estimate(mean, mean - half, mean + half, p_value)
+    return estimate_of(spread_of(values, replicates, df_images), level=level)
 
 
 @dataclass(frozen=True, eq=False)

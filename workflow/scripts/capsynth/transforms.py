@@ -4,7 +4,7 @@ import contextlib
 import math
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -59,6 +59,16 @@ def preprocessing_of(recipe: Recipe) -> Preprocessing:
         mean=mean,
         std=std,
     )
+
+
+def view_of_corrupted(preprocessing: Preprocessing) -> Preprocessing:
+    """Return what is done to an image that is stored corrupted: nothing is cut off.
+
+    It was cut before it was corrupted. At the classifier's size its pixels stay as they are, as
+    in ImageNet-C's own evaluation; at another size the whole image is resized once. Of an image
+    that is not square, ``center`` takes the largest square.
+    """
+    return replace(preprocessing, crop=1.0)
 
 
 def random_crop(

@@ -85,6 +85,11 @@ class ShardedImages(Dataset[Sample]):
         return len(self._items)
 
     @property
+    def records(self) -> list[ShardRecord]:
+        """What the manifests say of every image."""
+        return [record for _, record in self._items]
+
+    @property
     def class_indices(self) -> set[int]:
         """The classes that have an image."""
         return {record.class_index for _, record in self._items}

@@ -1,7 +1,7 @@
 """How the folders of an evaluation set on disk are arranged, and which class each of them holds."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,10 +112,9 @@ def check_mapped(class_map: ClassMap, class_ids: Sequence[str]) -> None:
 
 
 def mapped_class(class_ids: Sequence[str], wanted: Sequence[str]) -> str | None:
-    """Return the class of a folder that stands for ``class_ids``: the first that is wanted.
+    """Return the class that a folder of ``class_ids`` counts as: the first that is wanted.
 
-    A folder that stands for several wanted classes counts as the first alone: a classifier that
-    answers with another of them is marked wrong.
+    The others are right answers too, see ``answer_groups``.
     """
     return next((class_id for class_id in class_ids if class_id in wanted), None)
 
@@ -124,6 +123,29 @@ def mapped_classes(class_map: ClassMap, wanted: Sequence[str]) -> set[str]:
     """Return the classes that folders count as: the classes of the set."""
     found = {mapped_class(class_ids, wanted) for class_ids in class_map.values()}
     return {class_id for class_id in found if class_id is not None}
+
+
+def answer_groups(class_map: ClassMap, wanted: Collection[str]) -> dict[str, list[str]]:
+    """Return the answers that are right for each class of a set, itself first.
+
+    ObjectNet counts so: a folder that stands for several classes of ImageNet is recognised by any
+    of them (Barbu et al., ObjectNet, NeurIPS 2019).
+
+    Raises:
+        CapsynthError: If two folders share a class and not the list of classes, so that one answer
+            would be right for images of two classes.
+    """
+    owners: dict[str, tuple[str, list[str]]] = {}
+    for folder, class_ids in class_map.items():
+        group = [class_id for class_id in class_ids if class_id in wanted]
+        for class_id in group:
+            other, known = owners.setdefault(class_id, (folder, group))
+            if known != group:
+                raise CapsynthError(
+                    f"class_map: folders {other!r} and {folder!r} share the class {class_id!r} and "
+                    "not their lists of classes; give both the same list, or the class to one"
+                )
+    return {group[0]: group for _, group in owners.values()}
 
 
 def root_prefixes(roots: Sequence[Path]) -> list[str]:
@@ -150,7 +172,7 @@ def class_folders(
         layout: One of ``LAYOUTS``.
         class_ids: The classes of the set.
         class_map: Class folders only: classes of each folder, whose names are then no class
-            identifiers. The first that is one of ``class_ids`` counts.
+            identifiers. An image has the first that is one of ``class_ids``.
         corruptions: Corruption folders only: names and severities that are taken.
 
     Raises:

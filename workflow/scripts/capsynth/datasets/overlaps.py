@@ -1,7 +1,8 @@
-"""Images that training and evaluation have in common: told by where they lie, before a run."""
+"""Images that sets have in common: told by where they lie or come from, before a run."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from capsynth.classes import ClassInfo
 
@@ -24,13 +25,19 @@ class Taken:
     share: tuple[float, float] = (0.0, 1.0)
 
 
-def overlaps(dataset: Taken, eval_sets: Sequence[Taken], calibration: Taken | None) -> list[str]:
-    """Return a line on each evaluation set that takes images of the data set or is calibrated on.
+def overlaps(
+    dataset: Taken,
+    eval_sets: Sequence[Taken],
+    calibration: Taken | None,
+    held_out: Taken | None = None,
+) -> list[str]:
+    """Return a line on each evaluation set whose images are used for something else too.
 
     Args:
         dataset: The data set.
         eval_sets: The evaluation sets that are reported.
         calibration: The evaluation set that temperatures are fitted to, if there is one.
+        held_out: The evaluation set of learning curves, if there is one.
     """
     seen = "classifiers are evaluated on what they were trained on"
     lines = [_line(one, dataset, seen) for one in eval_sets if _meet(dataset, one)]
@@ -39,12 +46,68 @@ def overlaps(dataset: Taken, eval_sets: Sequence[Taken], calibration: Taken | No
             lines.append(_line(calibration, dataset, seen))
         fitted = "temperatures are judged on what they were fitted to"
         lines += [_line(one, calibration, fitted) for one in eval_sets if _meet(calibration, one)]
+    if held_out:
+        if _meet(dataset, held_out):
+            trained = "learning curves are of images that classifiers were trained on"
+            lines.append(_line(held_out, dataset, trained))
+        shown = "learning curves show the images that are reported"
+        lines += [_line(one, held_out, shown) for one in eval_sets if _meet(held_out, one)]
     return lines
 
 
 def _meet(one: Taken, other: Taken) -> bool:
     (low, high), (other_low, other_high) = one.share, other.share
     return not one.places.isdisjoint(other.places) and low < other_high and other_low < high
+
+
+def not_independent(eval_sets: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the evaluation sets whose images are those of others: subsets and mixtures.
+
+    A test of each would ask the same question twice. What they take is compared as the
+    configuration names it, so that the answer does not change with what is downloaded. Corrupted
+    images are others than clean ones. Of sets that share images, that goes first which shares them
+    with most others, then a set of some classes, then one of some images, then the last named.
+
+    Args:
+        eval_sets: Completed entries of the configuration by name.
+
+    Returns:
+        Their names, in the order given.
+    """
+    kept = dict(eval_sets)
+    while True:
+        meeting = {
+            name: sum(other != name and _same_images(entry, kept[other]) for other in kept)
+            for name, entry in kept.items()
+        }
+        if not any(meeting.values()):
+            return [name for name in eval_sets if name not in kept]
+
+        def rank(name: str, meeting: Mapping[str, int] = meeting) -> tuple[int, bool, bool, int]:
+            entry = kept[name]
+            limited = entry.get("images_per_class") is not None
+            place = list(eval_sets).index(name)
+            return (meeting[name], entry.get("classes") is not None, limited, place)
+
+        del kept[max(kept, key=rank)]
+
+
+def _same_images(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Return whether two entries of evaluation sets take some image in common."""
+    alike = ("corruptions", "severities", "source", "split", "seed", "class_map", "context_bias")
+    if any((one.get(name) or None) != (other.get(name) or None) for name in alike):
+        return False
+    roots = [
+        {str(root) for key in ("path", "download") for root in _as_list(entry.get(key))}
+        for entry in (one, other)
+    ]
+    (low, high), (other_low, other_high) = (e.get("share") or (0.0, 1.0) for e in (one, other))
+    same_place = roots[0] == roots[1] or not roots[0].isdisjoint(roots[1])
+    return same_place and bool(low < other_high and other_low < high)
+
+
+def _as_list(value: Any) -> list[Any]:
+    return [] if value is None else value if isinstance(value, list) else [value]
 
 
 def _line(one: Taken, other: Taken, consequence: str) -> str:

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from capsynth.errors import CapsynthError
+from capsynth.intervals import LEVEL
 from capsynth.seeding import bucket
 from capsynth.statistics import (
-    LEVEL,
     ImageDesign,
     centred,
     estimate,

@@ -2,11 +2,20 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from capsynth.configuration import OVERRIDES
+from capsynth.reporting.budgets import (
+    Budgets,
+    marked,
+    marks_note,
+    sides_cells,
+    sides_columns,
+    sides_of,
+)
+from capsynth.reporting.chance import NOTE, both_at_chance, chance_levels, faint
 from capsynth.reporting.score_tables import label_columns, labels
 from capsynth.reporting.scores import Score, ScoreIndex, index_scores
 from capsynth.reporting.tables import (
@@ -22,6 +31,8 @@ from capsynth.reporting.tables import (
 
 # What follows from another strategy, and is no setting of its own then.
 OF_STRATEGY = ("captioner", "template", "templates", "backgrounds", "on_classless")
+# Settings that say how many images there are: of them an unequal number is what is asked.
+OF_IMAGES = ("images", "real")
 NONE = "none"
 
 
@@ -76,11 +87,14 @@ def settings_of(config: Mapping[str, Any], training_set: str) -> dict[str, Any]:
     found: dict[str, Any] = {"real": mix["real"]}
     for name, share in mix["variants"].items():
         found |= config["variants"][name]
+        found.pop("max_fallback", None)  # a bound on what goes wrong, no way of making images
         a_class, a_caption = found.pop("images_per_class"), found.pop("images_per_caption")
         captions = config["captioners"] | config["rewriters"]
         told = captions[found["captioner"]]["num_captions"] if found["captioner"] else 1
         real = config["dataset"]["images_per_class"]
-        if a_class is None:
+        if not found["captioner"] and a_class is None:
+            found["images"] = share  # as many as real ones
+        elif a_class is None:
             found["images"] = share * (a_caption or 1) * told
         else:
             found["images"] = share * a_class / real if real else None
@@ -130,53 +144,81 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def ablation_table(index: ScoreIndex, settings: AblationSettings) -> Table:
+def ablation_table(index: ScoreIndex, settings: AblationSettings, budgets: Budgets) -> Table:
     """Return the accuracy of the baseline, and the difference that each setting makes."""
+    levels = chance_levels(index)
     columns = (
         Column("Setting", ("setting",), numeric=False),
         Column("From", ("before",), numeric=False),
         Column("To", ("after",), numeric=False),
         Column("Training set", ("training_set",), numeric=False),
         *label_columns(index),
+        *sides_columns(),
         *(Column(name, interval_names(name)) for name in settings.eval_sets),
     )
-    rows = []
+    rows, all_sides = [], []
     for dataset, recipe in index.experiments:
         for ablation in (None, *settings.ablations):
             name = compared = settings.baseline
             names = ("baseline", "", "")
+            asked = False
             if ablation is not None:
                 name = ablation.training_set
                 compared = f"{name} - {settings.baseline}"
                 names = (ablation.setting, ablation.before, ablation.after)
-            found = [
-                index.summaries.get((dataset, compared, recipe, eval_set, "top1"))
-                for eval_set in settings.eval_sets
-            ]
-            if any(found):
-                cells = [_cell(score, is_difference=ablation is not None) for score in found]
+                asked = ablation.setting in OF_IMAGES
+            sides = sides_of(budgets, dataset, (name, settings.baseline), recipe, asked)
+            cells = []
+            for eval_set in settings.eval_sets:
+                score = index.summaries.get((dataset, compared, recipe, eval_set, "top1"))
+                pair, place = (name, settings.baseline), (dataset, recipe, eval_set, "top1")
+                cell = _cell(score, is_difference=ablation is not None)
+                at_chance = both_at_chance(index, levels, pair, place)
+                cells.append(marked(faint(cell) if score and at_chance else cell, sides))
+            if any(cell.sort is not None for cell in cells):
+                all_sides.append(sides)
                 rows.append(
-                    (*map(label, names), label(name), *labels(index, dataset, recipe), *cells)
+                    (
+                        *map(label, names),
+                        label(name),
+                        *labels(index, dataset, recipe),
+                        *sides_cells(sides),
+                        *cells,
+                    )
                 )
+    seeds = {len(found) for name, found in index.runs.items() if name[1] == settings.baseline}
     note = (
         f"First row: top-1 accuracy of {settings.baseline} in percent. Other rows: the difference "
         "that one setting makes to it, in percentage points, paired by image and training seed. "
-        "95 % intervals hold the variance of images within class and that of training seeds; they "
-        "are not corrected for the number of rows. Bold: the interval excludes 0. images: "
-        "synthetic ones a real image. Another strategy brings its own template with it."
+        f"95 % intervals hold {_held(seeds)}; they are not corrected for the number of rows, and "
+        "nothing is bold: these are looks around, no tests. images: synthetic ones a real image. "
+        "Another strategy brings its own template with it. Images, steps: of both sides, the "
+        "baseline's second (one number where they are alike); equal: which of them are."
     )
-    return Table("ablations", f"Ablations of {settings.baseline}", note, columns, tuple(rows))
+    notes = (note, _faint_note(rows), marks_note(all_sides))
+    told = " ".join(one for one in notes if one)
+    return Table("ablations", f"Ablations of {settings.baseline}", told, columns, tuple(rows))
+
+
+def _held(seeds: set[int]) -> str:
+    if seeds == {1}:
+        return "images only (one training seed)"
+    return "the variance of images within class and that of training seeds"
+
+
+def _faint_note(rows: Sequence[tuple[Cell, ...]]) -> str:
+    is_faint = any(cell.faint for row in rows for cell in row)
+    return f"{NOTE} Of a difference: both sides." if is_faint else ""
 
 
 def _cell(score: Score | None, is_difference: bool) -> Cell:
     if score is None:
         return Cell(MISSING, ("", "", ""), None)
-    low, high = score.ci_low, score.ci_high
-    is_clear = low is not None and high is not None and not low <= 0.0 <= high
-    cell = interval_cell(score.value, low, high, signed=is_difference)
-    return replace(cell, bold=is_difference and is_clear)
+    return interval_cell(score.value, score.ci_low, score.ci_high, signed=is_difference)
 
 
-def make_ablation_table(scores: Sequence[Score], settings: AblationSettings, folder: Path) -> None:
+def make_ablation_table(
+    scores: Sequence[Score], settings: AblationSettings, budgets: Budgets, folder: Path
+) -> None:
     """Write ``ablations`` into ``folder`` in every format."""
-    write_table(ablation_table(index_scores(scores), settings), folder)
+    write_table(ablation_table(index_scores(scores), settings, budgets), folder)

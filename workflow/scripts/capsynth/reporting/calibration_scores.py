@@ -13,6 +13,7 @@ import numpy.typing as npt
 from capsynth import calibration, metrics, statistics
 from capsynth.errors import CapsynthError
 from capsynth.predictions import Predictions, read_predictions
+from capsynth.reporting.estimation import bounds_of, sources_over
 from capsynth.reporting.scores import (
     EvalSetSamples,
     Replicated,
@@ -24,7 +25,6 @@ from capsynth.reporting.scores import (
     over_seeds,
     samples_of,
     seeds_of,
-    sources_of,
     weights_of,
 )
 
@@ -117,14 +117,14 @@ def fit_temperatures(paths: Sequence[Path], draws: int) -> tuple[dict[RunName, f
         run = _run_of(path, predictions, temperatures)
         probabilities, target = predictions.probabilities[order], samples.targets
         temperatures[run] = calibration.fit_temperature(probabilities, target)
-        design = design_of(samples, samples.keys.tolist())
+        design = design_of(samples)
         drawn = calibration.refit_temperature(
             probabilities, target, temperatures[run], weights_of(samples, design, draws)
         )
         replicated[run] = Replicated(np.array([[temperatures[run]]]), drawn[None, :, None])
     if first is None:
         return {}, []
-    df = _df(first, first.keys.tolist())
+    df = _df(first)
     return temperatures, _rows_of(first, replicated, [TEMPERATURE], df)
 
 
@@ -138,8 +138,8 @@ def _run_of(path: Path, predictions: Predictions, seen: dict[RunName, float]) ->
     return run
 
 
-def _df(samples: EvalSetSamples, sources: Sequence[str]) -> int:
-    return statistics.image_df(design_of(samples, sources), np.arange(len(samples.keys)))
+def _df(samples: EvalSetSamples) -> int:
+    return statistics.image_df(design_of(samples), np.arange(len(samples.keys)))
 
 
 def measure_calibration(
@@ -195,8 +195,7 @@ def measure_calibration(
             key = (*group, run.training_set, run.recipe, bool(scaled))
             diagrams[key].append(diagram)
     for group, samples in groups.items():
-        df = _df(samples, sources_of(samples.keys.tolist())[0])
-        rows += _rows_of(samples, replicated[group], names, df)
+        rows += _rows_of(samples, replicated[group], names, _df(samples))
     bins = [one for key, found in sorted(diagrams.items()) for one in _pool(key, found)]
     return in_order(rows), bins
 
@@ -215,7 +214,7 @@ def _versions(
 
 
 def _weights(samples: EvalSetSamples, draws: int) -> Iterator[Floats]:
-    design = design_of(samples, sources_of(samples.keys.tolist())[0])
+    design = design_of(samples)
     return weights_of(samples, design, draws)
 
 
@@ -259,12 +258,14 @@ def _rows_of(
         (training_set, recipe, None, over_seeds(replicated, training_set, recipe, seeds))
         for (training_set, recipe), seeds in seeds_of(replicated).items()
     ]
+    distinct = len(design_of(samples).stratum)
     rows = []
     for training_set, recipe, seed, result in (*summaries, *named):
         found = result.estimate(np.full(len(names), df))
         for column, name in enumerate(names):
             bare = name.removesuffix(SCALED)
             most = metrics.METRICS[bare].most if bare in metrics.METRICS else np.inf
+            bounds = bounds_of(found, column, 0.0, most)
             rows.append(
                 Score(
                     samples.dataset,
@@ -274,9 +275,11 @@ def _rows_of(
                     samples.eval_set,
                     name,
                     float(found.value[column]),
-                    max(0.0, float(found.low[column])),
-                    min(most, float(found.high[column])),
+                    *bounds,
                     len(samples.keys),
+                    len(result.values),
+                    sources_over(len(result.values), bounds[0]),
+                    distinct,
                 )
             )
     return rows

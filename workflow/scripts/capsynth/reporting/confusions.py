@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from capsynth import statistics
 from capsynth.errors import CapsynthError
 from capsynth.predictions import Predictions, read_predictions
-from capsynth.reporting.scores import sources_of
+from capsynth.reporting.scores import sources_within
 from capsynth.reporting.settings import ReportSettings
 from capsynth.reporting.style import (
     INK,
@@ -131,7 +131,7 @@ def _compare(
 ) -> list[Confusion]:
     reference = first[0]
     order = np.argsort(reference.keys, kind="stable")
-    keys, targets = reference.keys[order], reference.target[order]
+    targets = reference.target[order]
     answers = np.stack(
         [[_answers(run, reference, order) for run in side] for side in (first, second)]
     )
@@ -145,7 +145,7 @@ def _compare(
     sizes = np.bincount(targets, minlength=classes)
     change /= np.maximum(1, sizes)[:, None]
     pairs = _pairs(change, sizes)
-    sources, _ = sources_of(keys.tolist())
+    sources = sources_within(reference)[order].tolist()
     design = statistics.image_design([class_ids[t] for t in targets], sources)
     seed = derive_seed("bootstrap", "images", reference.dataset, reference.eval_set)
     values, replicates, df = _replicate(answers, targets, pairs, design, draws, seed)

@@ -1,6 +1,11 @@
-"""Fidelity and diversity of each variant in each feature space, as rows of fidelity.csv."""
+"""Fidelity and diversity of each variant in each feature space, as rows of fidelity.csv.
 
-from collections.abc import Sequence
+All are compared with a reference: real images that no variant was made from. The real images that
+variants were made from are compared with it too: what they get is the floor, which nothing that
+draws the same distribution anew goes below. All sets are cut to as many images as the smallest has.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,17 +15,19 @@ import numpy.typing as npt
 from capsynth import fidelity
 from capsynth.errors import CapsynthError
 from capsynth.features import Features, read_features
+from capsynth.fidelity_errors import standard_errors
 from capsynth.records import known
 from capsynth.seeding import bucket
 
-# Kinds of images. Those of an evaluation set are real too: they are what real images get.
-REAL, EVAL_SET, VARIANT = "real", "eval_set", "variant"
-KINDS = (REAL, EVAL_SET, VARIANT)
-# Numbers of ``fidelity.compare`` that compare images with the real ones, under these names.
-COMPARED = ("frechet_distance", "precision", "recall", "density", "coverage")
+# Kinds of images: those compared with, those that variants are made from, and variants.
+REFERENCE, REAL, VARIANT = "reference", "real", "variant"
+KINDS = (REFERENCE, REAL, VARIANT)
 VENDI, AGREEMENT = "vendi_score", "prompt_agreement"
+# Fréchet distance of a variant to the real images that variants were made from.
+CAPTIONED = "frechet_distance_captioned"
 
 Integers = npt.NDArray[np.integer]
+Found = Mapping[str, tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,7 @@ class ImageSet:
     Attributes:
         extractor: Name of the feature extractor.
         kind: One of ``KINDS``.
-        name: Name of the data set, the evaluation set or the variant.
+        name: Name of the evaluation set, the data set or the variant.
         paths: Files of its features.
     """
 
@@ -41,18 +48,34 @@ class ImageSet:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """How sets are compared.
+
+    Attributes:
+        max_images: Of more images of a set, or of a class of it, so many are taken.
+        draws: How often images are dealt into quarters for a standard error.
+        neighbours: How many there are in the ball of an image.
+    """
+
+    max_images: int
+    draws: int
+    neighbours: int
+
+
+@dataclass(frozen=True)
 class FidelityRow:
     """One row of fidelity.csv.
 
     Attributes:
         extractor: Name of the feature extractor.
-        kind: What the images are: ``real``, ``eval_set`` or ``variant``.
-        name: Name of the data set, the evaluation set or the variant.
+        kind: What the images are: ``reference``, ``real`` or ``variant``.
+        name: Name of the evaluation set, the data set or the variant.
         class_id: The class, empty for all of them.
         metric: Name of the number.
         value: The number; None where there are too few images for it.
-        standard_error: Its standard error (``fidelity.standard_errors``), other images being drawn.
-        real: Real images that are compared with.
+        standard_error: Its standard error (``fidelity_errors``), other images being drawn on both
+            sides; None where a quarter of the images is too few.
+        compared_with: Real images that are compared with.
         images: Images that are compared.
         dimensions: Of the feature space.
     """
@@ -64,99 +87,165 @@ class FidelityRow:
     metric: str
     value: float | None
     standard_error: float | None
-    real: int
+    compared_with: int
     images: int
     dimensions: int
 
 
-def measure_fidelity(
-    sets: Sequence[ImageSet], max_images: int, draws: int, neighbours: int
-) -> list[FidelityRow]:
-    """Return the numbers of every set against the real images, overall and by class, sorted.
+@dataclass(frozen=True, eq=False)
+class _Chosen:
+    """Images of a set in one class, or in all of them, as many as are compared."""
+
+    features: Features
+    places: Integers
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @property
+    def class_ids(self) -> npt.NDArray[np.str_]:
+        return self.features.class_ids[self.places]
+
+    @property
+    def groups(self) -> npt.NDArray[np.str_]:
+        """The source of each image, or itself if it has none."""
+        sources = self.features.source_keys[self.places]
+        return np.where(sources == "", self.features.keys[self.places], sources)
+
+    def values(self, places: Integers | slice = slice(None)) -> npt.NDArray[np.float32]:
+        return self.features.values[self.places[places]]
+
+
+def measure_fidelity(sets: Sequence[ImageSet], comparison: Comparison) -> list[FidelityRow]:
+    """Return the numbers of every set against the reference, overall and by class, sorted.
 
     Args:
-        sets: One of the kind ``real`` for each feature extractor, and those compared with it.
-        max_images: Of more images of a set, or of a class of it, so many are taken, chosen by a
-            hash of their keys.
-        draws: Random halves behind each standard error.
-        neighbours: How many there are in the ball of an image.
+        sets: For each feature extractor one of the kinds ``reference`` and ``real``, and variants.
+        comparison: How they are compared.
 
     Raises:
-        CapsynthError: If a feature extractor has not exactly one set of real images.
+        CapsynthError: If a feature extractor has not exactly one reference and one set of real
+            images, or a set is of another feature space.
     """
     rows = []
     for extractor in sorted({one.extractor for one in sets}):
         its_sets = [one for one in sets if one.extractor == extractor]
-        real = [read_features(one.paths) for one in its_sets if one.kind == REAL]
-        if len(real) != 1:
-            raise CapsynthError(f"{extractor}: {len(real)} sets of real images; name exactly one")
-        for one in its_sets:
-            images = real[0] if one.kind == REAL else read_features(one.paths)
-            if images.space != real[0].space:
+        read = [(one, read_features(one.paths)) for one in its_sets]
+        reference = _only(extractor, REFERENCE, read)
+        real = _only(extractor, REAL, read)
+        for one, images in read:
+            if images.space != reference.space:
                 raise CapsynthError(
-                    f"{one.name}: another feature space than that of the real images; extract both "
+                    f"{one.name}: another feature space than that of the reference; extract both "
                     f"anew with {extractor}"
                 )
-            classes = {*real[0].class_ids.tolist(), *images.class_ids.tolist()}
-            for class_id in ("", *classes):
-                rows += _measure(one, class_id, real[0], images, max_images, draws, neighbours)
+        for class_id in ("", *sorted({c for _, images in read for c in images.class_ids.tolist()})):
+            most = _common_size([images for _, images in read], class_id, comparison)
+            against = _chosen(reference, class_id, most)
+            captioned = _chosen(real, class_id, most)
+            for one, images in read:
+                chosen = _chosen(images, class_id, most)
+                found = _measure(one.kind, chosen, against, captioned, comparison)
+                rows += [
+                    FidelityRow(
+                        extractor,
+                        one.kind,
+                        one.name,
+                        class_id,
+                        metric,
+                        known(value),
+                        known(error),
+                        len(captioned) if metric == CAPTIONED else len(against),
+                        len(chosen),
+                        images.values.shape[1],
+                    )
+                    for metric, (value, error) in found.items()
+                ]
     return sorted(
         rows, key=lambda row: (row.extractor, row.kind, row.name, row.class_id, row.metric)
     )
 
 
-def _measure(
-    one: ImageSet,
-    class_id: str,
-    real: Features,
-    images: Features,
-    max_images: int,
-    draws: int,
-    neighbours: int,
-) -> list[FidelityRow]:
-    """Return the numbers of one set in one class, or in all of them."""
-    a, b = _chosen(real, class_id, max_images), _chosen(images, class_id, max_images)
-    if one.kind == REAL:
-        # Real images against themselves say nothing; how diverse they are stands beside the others.
-        b = b[:0]
-    features = (real.values[a], real.class_ids[a], images.values[b], images.class_ids[b])
-    scores = fidelity.compare(features[0], features[2], neighbours).scores
-    errors = fidelity.standard_errors(*features, draws=draws, k=neighbours)
-    of = "vendi_real" if one.kind == REAL else "vendi_synthetic"
-    found = {VENDI: (scores[of], errors[of])}
-    if one.kind != REAL:
-        found |= {name: (scores[name], errors[name]) for name in COMPARED}
-    if one.kind == VARIANT and np.isfinite(images.prompt_agreement[b]).any():
-        found[AGREEMENT] = _agreement(images.prompt_agreement[b], images.class_ids[b])
-    return [
-        FidelityRow(
-            one.extractor,
-            one.kind,
-            one.name,
-            class_id,
-            metric,
-            known(value),
-            known(error),
-            len(a),
-            len(a) if one.kind == REAL else len(b),
-            real.values.shape[1],
+def _only(extractor: str, kind: str, read: Sequence[tuple[ImageSet, Features]]) -> Features:
+    """Return the features of the only set of a kind."""
+    found = [images for one, images in read if one.kind == kind]
+    if len(found) != 1:
+        raise CapsynthError(
+            f"{extractor}: {len(found)} sets of the kind {kind!r}; name exactly one"
         )
-        for metric, (value, error) in found.items()
-    ]
+    return found[0]
 
 
-def _chosen(features: Features, class_id: str, most: int) -> Integers:
-    """Return the places of at most so many images of a class, or of all, in their order."""
+def _common_size(sets: Sequence[Features], class_id: str, comparison: Comparison) -> int:
+    """Return how many images of each set are compared.
+
+    They are as many as the smallest set has. A set with too few for a neighbour does not count, or
+    one variant that hardly has an image of a class would take the class from all others; it keeps
+    what it has.
+    """
+    sizes = [int(((f.class_ids == class_id) | (class_id == "")).sum()) for f in sets]
+    enough = [size for size in sizes if size > comparison.neighbours]
+    return min([*enough, comparison.max_images])
+
+
+def _measure(
+    kind: str, chosen: _Chosen, reference: _Chosen, captioned: _Chosen, comparison: Comparison
+) -> Found:
+    """Return the numbers of one set by name, each with its standard error."""
+
+    def score(a: Integers, b: Integers) -> dict[str, float]:
+        return fidelity.compare(reference.values(a), chosen.values(b), comparison.neighbours).scores
+
+    def distance(a: Integers, b: Integers) -> dict[str, float]:
+        return {CAPTIONED: fidelity.frechet_distance(captioned.values(a), chosen.values(b))}
+
+    def vendi(a: Integers, b: Integers) -> dict[str, float]:
+        return {VENDI: fidelity.vendi_score(chosen.values(b))}
+
+    if kind == REFERENCE:
+        # Against itself it has no numbers; how diverse it is stands beside the others.
+        return _with_errors(vendi, reference, chosen, comparison.draws)
+    found = dict(_with_errors(score, reference, chosen, comparison.draws))
+    if kind == VARIANT:
+        found |= _with_errors(distance, captioned, chosen, comparison.draws, paired=True)
+        agreement = chosen.features.prompt_agreement[chosen.places]
+        if np.isfinite(agreement).any():
+            found[AGREEMENT] = _agreement(agreement, chosen.class_ids)
+    return found
+
+
+def _with_errors(
+    score: fidelity.Scores, first: _Chosen, second: _Chosen, draws: int, paired: bool = False
+) -> Found:
+    whole = score(np.arange(len(first)), np.arange(len(second)))
+    errors = standard_errors(
+        lambda a, b: list(score(a, b).values()),
+        (first.groups, second.groups),
+        (first.class_ids, second.class_ids),
+        draws=draws,
+        paired=paired,
+    )
+    return {name: (whole[name], error) for name, error in zip(whole, errors, strict=True)}
+
+
+def _chosen(features: Features, class_id: str, most: int) -> _Chosen:
+    """Return at most so many images of a class, or of all classes in proportion, in order."""
     rows = np.flatnonzero((features.class_ids == class_id) | (class_id == ""))
     if len(rows) <= most:
-        return rows
+        return _Chosen(features, rows)
     # A hash of the key and not a draw: adding images leaves most of the choice as it was.
-    marks = [bucket(f"fidelity/{features.keys[row]}", 1 << 60) for row in rows]
-    return np.sort(rows[np.argsort(marks, kind="stable")[:most]])
+    marks = np.array([bucket(f"fidelity/{features.keys[row]}", 1 << 60) for row in rows])
+    ids = features.class_ids[rows]
+    shares = np.empty(len(rows))
+    for name in np.unique(ids):
+        own = np.flatnonzero(ids == name)
+        own = own[np.argsort(marks[own], kind="stable")]
+        shares[own] = (np.arange(len(own)) + 0.5) / len(own)
+    return _Chosen(features, np.sort(rows[np.lexsort((marks, shares))[:most]]))
 
 
 def _agreement(
-    cosines: npt.NDArray[np.floating], class_ids: fidelity.Strings
+    cosines: npt.NDArray[np.floating], class_ids: npt.NDArray[np.str_]
 ) -> tuple[float, float]:
     """Return the mean cosine and its standard error, images being drawn within their class."""
     known = np.isfinite(cosines)

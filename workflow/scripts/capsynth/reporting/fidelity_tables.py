@@ -12,8 +12,9 @@ from capsynth import fidelity
 from capsynth.errors import CapsynthError
 from capsynth.reporting.fidelity_rows import (
     AGREEMENT,
-    EVAL_SET,
+    CAPTIONED,
     REAL,
+    REFERENCE,
     VARIANT,
     VENDI,
     FidelityRow,
@@ -43,16 +44,27 @@ from capsynth.reporting.tables import (
 
 TITLES = {
     "frechet_distance": "Fréchet distance",
+    "kernel_distance": "Kernel distance",
     "precision": "Precision",
     "recall": "Recall",
     "density": "Density",
     "coverage": "Coverage",
     VENDI: "Vendi score",
     AGREEMENT: "Prompt agreement",
+    CAPTIONED: "Fréchet, captioned images",
 }
-# More of a table's images is better, but for the distance.
-LOWEST_IS_BEST = ("frechet_distance",)
+# Less is better down to what real images have, and of the next ones more is better up to there. Of
+# the others neither is: a wrong image adds to the Vendi score, and a copy is near to its source.
+LOWER_IS_BETTER = ("frechet_distance", "kernel_distance")
+HIGHER_IS_BETTER = ("precision", "recall", "density", "coverage")
 PANELS = (("recall", "precision"), ("coverage", "density"))
+RULE = (
+    "Aim at the floor: past it no number is better. Bold: the lowest distance, and the highest "
+    "precision, recall, density and coverage of the variants, where none is past the floor; it is "
+    "no test. The Vendi score is never bold, as wrong and odd images raise it, nor is what does "
+    "not judge: prompt agreement, and the Fréchet distance to the captioned images, which shows "
+    "memorisation where it is well below that to the reference."
+)
 # A note names so many caveats of sets and leaves the others out.
 MOST_CAVEATS = 4
 
@@ -60,33 +72,67 @@ Name = tuple[str, str]
 
 
 @dataclass(frozen=True)
+class Space:
+    """A feature space.
+
+    Attributes:
+        extractor: Name of the feature extractor.
+        model: Its model, as the configuration names it.
+        captioners: Captioners of the variants that are this very model.
+    """
+
+    extractor: str
+    model: str
+    captioners: tuple[str, ...]
+
+    @property
+    def sentence(self) -> str:
+        """What to know of the space."""
+        said = f"{self.extractor} is {self.model}"
+        if not self.captioners:
+            return f"{said}."
+        return (
+            f"{said}, the encoder of the captioner {', '.join(self.captioners)}: circular, as it "
+            "sees in images what captions say of them, and so favours variants made from captions."
+        )
+
+
+@dataclass(frozen=True)
 class FidelitySettings:
     """What the tables and the figure show, and in which order.
 
     Attributes:
-        extractors: Feature extractors.
+        spaces: Feature spaces.
         variants: Variants.
         neighbours: Neighbours in the ball of an image.
     """
 
-    extractors: tuple[str, ...]
+    spaces: tuple[Space, ...]
     variants: tuple[str, ...]
     neighbours: int
 
+    @property
+    def extractors(self) -> tuple[str, ...]:
+        """Names of the feature extractors."""
+        return tuple(space.extractor for space in self.spaces)
+
 
 def _sets_of(rows: Sequence[FidelityRow], settings: FidelitySettings) -> list[Name]:
-    """Return kind and name of the sets in their order: variants, then what real images get."""
+    """Return kind and name of the sets in their order: variants, the floor, the reference."""
     known = {(row.kind, row.name) for row in rows}
     variants = [(VARIANT, name) for name in settings.variants if (VARIANT, name) in known]
     return [
         *variants,
-        *(name for kind in (EVAL_SET, REAL) for name in sorted(known) if name[0] == kind),
+        *(name for kind in (REAL, REFERENCE) for name in sorted(known) if name[0] == kind),
     ]
 
 
 def _title_of(name: Name) -> str:
-    suffix = {VARIANT: "", EVAL_SET: " (real)", REAL: " (real, compared with)"}
-    return f"{name[1]}{suffix[name[0]]}"
+    return {
+        VARIANT: name[1],
+        REAL: f"real (floor): {name[1]}",
+        REFERENCE: f"real (reference): {name[1]}",
+    }[name[0]]
 
 
 def digits_of(values: Sequence[float]) -> int:
@@ -132,9 +178,13 @@ def fidelity_table(
                 for name in _sets_of(shown, settings)
                 if (extractor, *name, class_id, VENDI) in index
             ]
+            number = {name: index[(extractor, *name, class_id, VENDI)] for name in sets}
+            kinds = [
+                "" if number[name].images < number[name].compared_with else name[0] for name in sets
+            ]
             by_column = [
                 _best(
-                    sets,
+                    kinds,
                     [_cell(index.get((extractor, *name, class_id, m)), digits[m]) for name in sets],
                     m,
                     digits[m],
@@ -145,8 +195,8 @@ def fidelity_table(
                 (
                     label(extractor),
                     *((label(class_id),) if by_class else ()),
-                    label(_title_of(name)),
-                    count(index[(extractor, *name, class_id, VENDI)].images),
+                    label(_title_of(name) if kinds[place] else f"{_title_of(name)} (fewer)"),
+                    count(number[name].images),
                     *(column[place] for column in by_column),
                 )
                 for place, name in enumerate(sets)
@@ -157,18 +207,41 @@ def fidelity_table(
     return Table(name, title, _note(shown, settings), columns, tuple(cells))
 
 
-def _best(sets: Sequence[Name], cells: Sequence[Cell], metric: str, digits: int) -> list[Cell]:
-    """Return the cells with the best of the variants in bold; real images do not compete."""
-    variants = [cell for name, cell in zip(sets, cells, strict=True) if name[0] == VARIANT]
-    best = with_best(variants, lowest=metric in LOWEST_IS_BEST, digits=digits)
-    return [*best, *cells[len(variants) :]]
+def _best(kinds: Sequence[str], cells: Sequence[Cell], metric: str, digits: int) -> list[Cell]:
+    """Return the cells with the best of the variants in bold, where one is better than another.
+
+    One is as long as none of them is past the floor, what real images have: past it nothing is
+    better, and without a floor nobody knows.
+
+    Args:
+        kinds: Kind of the images of each cell, empty for too few of them to compete.
+        cells: The numbers of one metric.
+        metric: Its name.
+        digits: Decimals that are shown.
+    """
+    by_kind = {
+        kind: [cell for one, cell in zip(kinds, cells, strict=True) if one == kind]
+        for kind in (VARIANT, REAL)
+    }
+    floor = [cell.sort for cell in by_kind[REAL] if isinstance(cell.sort, float)]
+    values = [cell.sort for cell in by_kind[VARIANT] if isinstance(cell.sort, float)]
+    if not floor or not values:
+        return list(cells)
+    if metric in LOWER_IS_BETTER:
+        has_best = min(values) >= floor[0]
+    else:
+        has_best = metric in HIGHER_IS_BETTER and max(values) <= floor[0]
+    if not has_best:
+        return list(cells)
+    best = iter(with_best(by_kind[VARIANT], lowest=metric in LOWER_IS_BETTER, digits=digits))
+    return [next(best) if kind == VARIANT else c for kind, c in zip(kinds, cells, strict=True)]
 
 
 def _note(rows: Sequence[FidelityRow], settings: FidelitySettings) -> str:
-    compared = [row for row in rows if row.kind != REAL]
+    compared = [row for row in rows if row.kind != REFERENCE]
     # Of classes: what is true of the smallest.
     sizes = sorted(
-        {(row.class_id, row.real, row.images, row.dimensions) for row in compared},
+        {(row.class_id, row.compared_with, row.images, row.dimensions) for row in compared},
         key=lambda size: (min(size[1:3]), size),
     )
     if sizes and sizes[0][0]:
@@ -180,15 +253,29 @@ def _note(rows: Sequence[FidelityRow], settings: FidelitySettings) -> str:
     ]
     caveats = list(dict.fromkeys(said))
     more = " Further sets have caveats of their own." if len(caveats) > MOST_CAVEATS else ""
+    spaces = " ".join(space.sentence for space in settings.spaces)
     return (
-        f"Synthetic images against the real ones of the training data: value {PLUS_MINUS} "
-        "standard error over random halves of the images; no interval, as small sets are biased by "
-        f"more than they vary. {settings.neighbours} neighbours. Rows named real are no synthetic "
-        "images: those of an evaluation set are what new real images get. Numbers of two feature "
-        "spaces are not comparable. Bold: the best variant. "
-        + " ".join(caveats[:MOST_CAVEATS])
-        + more
+        f"{_how(rows)} {RULE} {settings.neighbours} neighbours. Feature spaces: {spaces} Numbers "
+        f"of two spaces are not comparable. {' '.join(caveats[:MOST_CAVEATS])}{more}"
     ).strip()
+
+
+def _how(rows: Sequence[FidelityRow]) -> str:
+    """Return what a table is of: the reference, the size of the sets, the errors, the floor."""
+    references = ", ".join(sorted({row.name for row in rows if row.kind == REFERENCE}))
+    sizes = "All rows have the same number of images, n"
+    if any(row.class_id for row in rows):
+        sizes += ", within a class"
+    if any(row.images < row.compared_with for row in rows):
+        sizes += ", but those that are marked, which have fewer and are not comparable"
+    return (
+        f"Against held-out real images that no variant was made from: {references}. {sizes}. Value "
+        f"{PLUS_MINUS} standard error, images of both sides being drawn anew; it is no interval, "
+        "as all numbers but the kernel distance are biased by the number of images. Real (floor): "
+        "the real images that variants are made from, against the same reference: what two samples "
+        "of one distribution have at this n. The Fréchet distance of such samples is not 0; the "
+        "kernel distance is unbiased, 0 but for chance, and may be negative."
+    )
 
 
 def make_fidelity_tables(
@@ -213,7 +300,8 @@ def plot_fidelity(
 ) -> None:
     """Draw precision against recall, and density against coverage, of every variant.
 
-    One row of panels a feature space; bars are standard errors; a star is what new real images get.
+    One row of panels a feature space; bars are standard errors; a star and lines are the floor:
+    what the real images that variants are made from get.
 
     Args:
         rows: Rows of fidelity.csv.
@@ -225,17 +313,19 @@ def plot_fidelity(
     """
     _require(rows, settings)
     index = {(r.extractor, (r.kind, r.name), r.metric): r for r in rows if not r.class_id}
-    sets = [name for name in _sets_of(rows, settings) if name[0] != REAL]
+    sets = [name for name in _sets_of(rows, settings) if name[0] != REFERENCE]
     with paper_style():
         figure = new_figure(WIDTH_INCHES, 0.45 + 2.6 * len(settings.extractors))
         grid = figure.subplots(len(settings.extractors), len(PANELS), squeeze=False)
-        for line, extractor in zip(grid, settings.extractors, strict=True):
+        for line, space in zip(grid, settings.spaces, strict=True):
             for axes, (x, y) in zip(line, PANELS, strict=True):
                 pairs = {
-                    n: (index.get((extractor, n, x)), index.get((extractor, n, y))) for n in sets
+                    n: (index.get((space.extractor, n, x)), index.get((space.extractor, n, y)))
+                    for n in sets
                 }
                 _panel(axes, pairs)
-                axes.set_title(extractor)
+                circular = " (captioner's encoder)" if space.captioners else ""
+                axes.set_title(f"{space.extractor}{circular}")
                 axes.set_xlabel(TITLES[x].lower())
                 axes.set_ylabel(TITLES[y].lower())
         _legend(figure, grid[0][0])
@@ -246,7 +336,10 @@ def _panel(axes: Axes, pairs: Mapping[Name, tuple[FidelityRow | None, FidelityRo
     for place, (name, (x, y)) in enumerate(pairs.items()):
         if x is None or y is None or x.value is None or y.value is None:
             continue
-        is_real = name[0] == EVAL_SET
+        is_real = name[0] == REAL
+        if is_real:
+            axes.axvline(x.value, color=INK, lw=0.6, ls=":")
+            axes.axhline(y.value, color=INK, lw=0.6, ls=":")
         axes.errorbar(
             [x.value],
             [y.value],

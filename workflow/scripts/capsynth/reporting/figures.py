@@ -10,15 +10,21 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from capsynth.errors import CapsynthError
+from capsynth.reporting.budgets import Budgets, sides_of
+from capsynth.reporting.chance import both_at_chance, chance_levels
 from capsynth.reporting.robustness_scores import CONTROLS, LinePoint, RobustnessSettings
+from capsynth.reporting.score_tables import shared_seeds
 from capsynth.reporting.scores import Score, ScoreIndex, index_scores
 from capsynth.reporting.settings import ReportSettings
 from capsynth.reporting.style import (
     INK,
     MARKERS,
     MUTED,
+    NO_EVIDENCE,
     PALETTE,
     WIDTH_INCHES,
+    chance_handles,
+    draw_chance,
     hide,
     new_figure,
     paper_style,
@@ -136,16 +142,19 @@ def _robustness_panel(
 ) -> None:
     in_distribution, eval_set = pair
     axes.set_title(eval_set)
+    levels = chance_levels(index)
     seen: list[tuple[float, float]] = []
     for place, training_set in enumerate(settings.training_sets):
-        colour = PALETTE[place % len(PALETTE)]
         for dataset, recipe in index.experiments:
+            colour = PALETTE[place % len(PALETTE)]
             marker = _marker(index, place, recipe)
             name = (dataset, training_set, recipe)
             inside = index.summaries.get((*name, in_distribution, "top1"))
             outside = index.summaries.get((*name, eval_set, "top1"))
             if inside is None or outside is None:
                 continue
+            if levels.reached_by(inside) or levels.reached_by(outside):
+                colour = NO_EVIDENCE
             by_seed = {run.seed: run for run in index.runs[(*name, in_distribution, "top1")]}
             points = [
                 (
@@ -168,9 +177,12 @@ def _robustness_panel(
         _set_scale(axes, axis.axis_name, scale)
     if seen:
         _set_limits(axes, seen, scale)
-    low, high = axes.get_ylim()
+    limits = axes.get_xlim(), axes.get_ylim()
     axes.plot([0.001, 0.999], [0.001, 0.999], ":", color=MUTED, lw=0.9, zorder=1)
-    axes.set_ylim(low, high)
+    for dataset in dict.fromkeys(dataset for dataset, _ in index.experiments):
+        draw_chance(axes, levels.top(dataset, eval_set))
+        draw_chance(axes, levels.top(dataset, in_distribution), upright=True)
+    axes.set(xlim=limits[0], ylim=limits[1])
 
 
 def _expected_lines(axes: Axes, points: Sequence[LinePoint]) -> None:
@@ -264,6 +276,7 @@ def _legend_handles(index: ScoreIndex, settings: ReportSettings) -> list[Line2D]
         *handles,
         _handle("one run (small, open)", "o", "white", edge=MUTED, size=3.0),
         Line2D([], [], ls=":", color=MUTED, lw=0.9, label="no drop (y = x)"),
+        *chance_handles(),
     ]
 
 
@@ -274,6 +287,7 @@ def _handle(label: str, marker: str, colour: str, edge: str = "none", size: floa
 def plot_class_gains(
     scores: Sequence[Score],
     settings: ReportSettings,
+    budgets: Budgets,
     comparison: tuple[str, str],
     paths: Sequence[Path],
 ) -> None:
@@ -281,11 +295,14 @@ def plot_class_gains(
 
     One panel an evaluation set; classes in the order of their difference in distribution;
     bars are 95 % intervals of the paired difference. Of more than 40 classes the 20 largest gains
-    and the 20 largest losses are drawn.
+    and the 20 largest losses are drawn. What the two sides do not have equal, images or steps, is
+    said below. Classes on which neither side is clearly above an even guess are grey, and with one
+    training seed no marker is filled.
 
     Args:
         scores: Rows of scores.csv.
         settings: Names and their order.
+        budgets: Images and steps of the trainings.
         comparison: The second training set is subtracted from the first.
         paths: Files to write, .png or .svg.
 
@@ -300,11 +317,11 @@ def plot_class_gains(
             "report.comparisons and run collect_scores again"
         )
     with paper_style():
-        save_figure(_class_gains_figure(index, settings, comparison), paths)
+        save_figure(_class_gains_figure(index, settings, budgets, comparison), paths)
 
 
 def _class_gains_figure(
-    index: ScoreIndex, settings: ReportSettings, comparison: tuple[str, str]
+    index: ScoreIndex, settings: ReportSettings, budgets: Budgets, comparison: tuple[str, str]
 ) -> Figure:
     name = f"{comparison[0]} - {comparison[1]}"
     gains: dict[tuple[str, str, str], dict[str, Score]] = {}
@@ -325,6 +342,15 @@ def _class_gains_figure(
     columns = min(PANELS_A_ROW, len(panels))
     rows = math.ceil(len(panels) / columns)
     figure = new_figure(WIDTH_INCHES, rows * (0.65 + 0.155 * len(classes)) + 0.3)
+    levels = chance_levels(index)
+    notes = _gains_notes(budgets, comparison, pairs)
+    claims = {
+        (dataset, recipe): shared_seeds(
+            index, dataset, comparison, recipe, settings.in_distribution
+        )
+        > 1
+        for dataset, recipe in pairs
+    }
     # All panels share one scale, so that a gain looks the same wherever it is.
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel().tolist()
     for axes, eval_set in zip(grid, panels, strict=False):
@@ -332,7 +358,13 @@ def _class_gains_figure(
         axes.axvline(0.0, color=INK, lw=0.8, zorder=1)
         for offset, pair in zip(_offsets(len(pairs)), pairs, strict=True):
             place = pairs.index(pair)
-            _gains_panel(axes, gains.get((*pair, eval_set), {}), classes, offset, place)
+            found = gains.get((*pair, eval_set), {})
+            at_chance = {
+                class_id
+                for class_id, score in found.items()
+                if both_at_chance(index, levels, comparison, (*pair, eval_set, score.metric))
+            }
+            _gains_panel(axes, found, classes, offset, place, at_chance, claims[pair])
     first = grid[0]
     first.set_yticks(range(len(classes)), classes)
     first.set_ylim(-0.6, len(classes) - 0.4)
@@ -344,11 +376,8 @@ def _class_gains_figure(
         axes.tick_params(labelbottom=position + columns >= len(panels))
     for axes in grid[len(panels) :]:
         hide(axes)
-    figure.supxlabel(
-        f"top-1 accuracy of {comparison[0]} minus {comparison[1]} (percentage points)",
-        fontsize=8,
-        color=INK,
-    )
+    label = f"top-1 accuracy of {comparison[0]} minus {comparison[1]} (percentage points)"
+    figure.supxlabel("\n".join([label, *notes]), fontsize=8, color=INK)
     if len(pairs) > 1:
         handles = [
             _handle(recipe, MARKERS[i % len(MARKERS)], PALETTE[i % len(PALETTE)])
@@ -358,21 +387,42 @@ def _class_gains_figure(
     return figure
 
 
+def _gains_notes(
+    budgets: Budgets,
+    comparison: tuple[str, str],
+    pairs: Sequence[tuple[str, str]],
+) -> list[str]:
+    """Return what the two sides do not have equal, a line each."""
+    notes = []
+    for dataset, recipe in pairs:
+        of_recipe = f" ({recipe})" if len(pairs) > 1 else ""
+        said = sides_of(budgets, dataset, comparison, recipe).said()
+        notes += [f"{one}{of_recipe}" for one in said]
+    return notes
+
+
 def _offsets(n: int) -> list[float]:
     """Return vertical places around a class's line, one a recipe."""
     return [0.0] if n == 1 else [0.5 * (i / (n - 1) - 0.5) for i in range(n)]
 
 
 def _gains_panel(
-    axes: Axes, gains: dict[str, Score], classes: Sequence[str], offset: float, place: int
+    axes: Axes,
+    gains: dict[str, Score],
+    classes: Sequence[str],
+    offset: float,
+    place: int,
+    at_chance: set[str],
+    claims: bool,
 ) -> None:
-    colour = PALETTE[place % len(PALETTE)]
+    """Draw the gains of one recipe; ``claims`` are made of several training seeds only."""
     for row, class_id in enumerate(classes):
         if class_id not in gains:
             continue
         score = gains[class_id]
         low, high = _bounds(score)
-        clear = not low <= 0.0 <= high
+        colour = NO_EVIDENCE if class_id in at_chance else PALETTE[place % len(PALETTE)]
+        clear = claims and class_id not in at_chance and not low <= 0.0 <= high
         axes.plot([low, high], [row + offset] * 2, color=colour, lw=1.2, zorder=2)
         axes.plot(
             [score.value], [row + offset], MARKERS[place % len(MARKERS)], ms=4.5, mec=colour,

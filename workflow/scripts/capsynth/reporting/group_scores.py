@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import numpy as np
 from capsynth import metrics, minima, statistics
 from capsynth.errors import CapsynthError
 from capsynth.groups import Attribute, GroupSettings, attributes_of
+from capsynth.intervals import LEVEL
+from capsynth.reporting.estimation import sources_over
 from capsynth.reporting.scores import (
     Answers,
     EvalSetSamples,
@@ -22,7 +25,6 @@ from capsynth.reporting.scores import (
     read_answers,
     replicate,
     seeds_of,
-    sources_of,
 )
 from capsynth.shards import read_manifest, usable
 
@@ -114,7 +116,12 @@ def _grouped(samples: EvalSetSamples, attributes: Mapping[str, Attribute]) -> Gr
     ]
     return Grouped(
         EvalSetSamples(
-            samples.dataset, samples.eval_set, samples.class_ids, samples.keys[rows], targets
+            samples.dataset,
+            samples.eval_set,
+            samples.class_ids,
+            samples.keys[rows],
+            targets,
+            samples.sources[rows],
         ),
         rows,
         names,
@@ -125,8 +132,7 @@ def _grouped(samples: EvalSetSamples, attributes: Mapping[str, Attribute]) -> Gr
 
 def _score(answers: Answers, grouped: Grouped, least_images: int, draws: int) -> list[Score]:
     samples = grouped.samples
-    sources = sources_of(samples.keys.tolist())[0]
-    design = statistics.image_design(grouped.names, sources)
+    design = statistics.image_design(grouped.names, samples.sources.tolist())
     names = np.array(grouped.names)
     groups = [
         Measure(f"{GROUP}{name}", metrics.TOP1, np.flatnonzero(names == name))
@@ -146,8 +152,8 @@ def _score(answers: Answers, grouped: Grouped, least_images: int, draws: int) ->
         result = over_seeds(replicated, training_set, recipe, seeds)
         rows += _rows(about, RunName(training_set, recipe, 0), None, result)
         share = grouped.ungrouped / len(answers.samples.keys)
-        name = RunName(training_set, recipe, 0)
-        rows.append(_row(about, name, None, UNGROUPED, (share, None, None), grouped.ungrouped))
+        name = (RunName(training_set, recipe, 0), None, len(seeds))
+        rows.append(_row(about, name, UNGROUPED, (share, None, None), grouped.ungrouped))
     return rows
 
 
@@ -191,8 +197,10 @@ Numbers = tuple[float, float | None, float | None]
 
 
 def _row(
-    about: _About, run: RunName, seed: int | None, metric: str, numbers: Numbers, n: int
+    about: _About, name: tuple[RunName, int | None, int], metric: str, numbers: Numbers, n: int
 ) -> Score:
+    """Return a row; ``name`` is the run, its seed and how many seeds the row summarises."""
+    run, seed, seeds = name
     value, low, high = numbers
     return Score(
         dataset=about.samples.dataset,
@@ -205,6 +213,8 @@ def _row(
         ci_low=low,
         ci_high=high,
         n=n,
+        seeds=seeds,
+        sources=sources_over(seeds, low),
     )
 
 
@@ -214,20 +224,22 @@ def _rows(about: _About, run: RunName, seed: int | None, result: Replicated) -> 
     values, drawn = result.values[:, : about.groups], result.replicates[..., : about.groups]
     df = about.df[: about.groups]
     rows = []
-    low, high = minima.group_bounds(values, drawn, df, (1.0 - statistics.LEVEL) / 2.0)
+    name = (run, seed, len(values))
+    low, high = minima.group_bounds(values, drawn, df, (1.0 - LEVEL) / 2.0)
     for place, measure in enumerate(about.measures[: about.groups]):
         numbers = (float(values[:, place].mean()), float(low[place]), float(high[place]))
-        rows.append(_row(about, run, seed, measure.name, numbers, n[place]))
+        rows.append(_row(about, name, measure.name, numbers, n[place]))
     large = np.flatnonzero(about.is_large)
     if len(large):
-        chosen = (values[:, large], drawn[..., large], df[large])
-        worst = minima.worst(*chosen)
+        bounds = partial(minima.group_bounds, values[:, large], drawn[..., large], df[large])
+        mean = values[:, large].mean(axis=0)
+        worst = minima.worst(mean, bounds)
         numbers = (worst.value, worst.low, worst.high)
-        rows.append(_row(about, run, seed, WORST, numbers, n[large[worst.place]]))
+        rows.append(_row(about, name, WORST, numbers, n[large[worst.place]]))
     if len(large) > 1:
-        gap = minima.gap(*chosen)
+        gap = minima.gap(mean, bounds)
         of_all = sum(n[place] for place in large)
-        rows.append(_row(about, run, seed, GAP, (gap.value, gap.low, gap.high), of_all))
+        rows.append(_row(about, name, GAP, (gap.value, gap.low, gap.high), of_all))
     return rows + _alignment_rows(about, run, seed, result)
 
 
@@ -252,6 +264,7 @@ def _alignment_rows(
     found = joined.estimate(np.array([*df, min(df)]))
     counts = [sum(len(about.measures[place].rows) for place in of) for of in parts.values()]
     rows = []
+    name = (run, seed, len(result.values))
     for column, (metric, least, n) in enumerate(
         (
             (ALIGNED, 0.0, counts[0]),
@@ -264,5 +277,5 @@ def _alignment_rows(
             max(least, float(found.low[column])),
             min(1.0, float(found.high[column])),
         )
-        rows.append(_row(about, run, seed, metric, numbers, n))
+        rows.append(_row(about, name, metric, numbers, n))
     return rows

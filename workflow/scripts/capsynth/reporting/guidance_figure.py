@@ -8,12 +8,17 @@ from typing import Any
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from capsynth.errors import CapsynthError
-from capsynth.reporting.fidelity_rows import VARIANT, FidelityRow
+from capsynth.reporting.chance import chance_levels
+from capsynth.reporting.fidelity_rows import REAL, VARIANT, FidelityRow
 from capsynth.reporting.scores import Score, index_scores
 from capsynth.reporting.style import (
+    INK,
     MARKERS,
+    NO_EVIDENCE,
     PALETTE,
     WIDTH_INCHES,
+    chance_handles,
+    draw_chance,
     new_figure,
     paper_style,
     save_figure,
@@ -57,7 +62,7 @@ def plot_guidance(
     """Draw accuracy, precision and recall against the guidance scale, one line a family.
 
     Bars are 95 % intervals of accuracy, over images and training seeds, and standard errors of the
-    other two.
+    other two. A dotted line is what the real images that variants are made from get.
 
     Args:
         scores: Rows of scores.csv.
@@ -69,6 +74,7 @@ def plot_guidance(
         CapsynthError: If nothing is known of a point.
     """
     index = index_scores(scores)
+    levels = chance_levels(index)
     recipes = sorted({recipe for _, recipe in index.experiments})
     top1 = {
         (n[1], n[2]): s for n, s in index.summaries.items() if n[3:] == (settings.eval_set, "top1")
@@ -94,8 +100,21 @@ def plot_guidance(
                     _accuracy(point, top1.get((point["training_set"], recipe))) for point in line
                 ]
                 _draw(accuracy, points, {**style, "ls": dashes, "label": name + suffix})
+                for point, drawn in zip(line, points, strict=True):
+                    if levels.reached_by(top1.get((point["training_set"], recipe))):
+                        accuracy.plot(
+                            [drawn.x], [drawn.y], style["marker"], ms=4.5, color=NO_EVIDENCE,
+                            zorder=4,
+                        )  # fmt: skip
             for axes, metric in zip(others, METRICS, strict=True):
                 _draw(axes, [_fidelity(point, metric, fidelity) for point in line], style)
+        for dataset in dict.fromkeys(dataset for dataset, _ in index.experiments):
+            draw_chance(accuracy, levels.top(dataset, settings.eval_set))
+        for row in rows:
+            if (row.extractor, row.kind, row.class_id) == (settings.extractor, REAL, ""):
+                for axes, metric in zip(others, METRICS, strict=True):
+                    if row.metric == metric and row.value is not None:
+                        axes.axhline(row.value, color=INK, lw=0.6, ls=":")
         accuracy.set_ylabel(f"top-1 on {settings.eval_set} (%)")
         accuracy.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}"))
         for axes, metric in zip(others, METRICS, strict=True):
@@ -104,6 +123,8 @@ def plot_guidance(
             axes.set_xlabel("guidance scale")
             axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
         handles, labels = accuracy.get_legend_handles_labels()
+        handles += chance_handles()
+        labels += [handle.get_label() for handle in chance_handles()]
         figure.legend(handles, labels, loc="outside lower center", ncols=1)
         save_figure(figure, paths)
 

@@ -14,6 +14,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from capsynth.errors import CapsynthError
 from capsynth.reporting.calibration_scores import ReliabilityBin
+from capsynth.reporting.chance import MARK as CHANCE_MARK
+from capsynth.reporting.chance import chance_levels
 from capsynth.reporting.measured_tables import corruption_levels
 from capsynth.reporting.scores import Score, index_scores
 from capsynth.reporting.settings import ReportSettings
@@ -21,8 +23,11 @@ from capsynth.reporting.style import (
     INK,
     MARKERS,
     MUTED,
+    NO_EVIDENCE,
     PALETTE,
     WIDTH_INCHES,
+    chance_handles,
+    draw_chance,
     hide,
     new_figure,
     paper_style,
@@ -118,10 +123,11 @@ def plot_corruptions(
         CapsynthError: If the evaluation set has no corruptions.
     """
     index = index_scores(scores)
-    levels = corruption_levels(index, eval_set)
-    if not levels:
+    by_kind = corruption_levels(index, eval_set)
+    if not by_kind:
         raise CapsynthError(f"{eval_set!r} has no corruptions; name a set that has")
-    kinds, severities = list(levels), sorted({s for found in levels.values() for s in found})
+    kinds, severities = list(by_kind), sorted({s for found in by_kind.values() for s in found})
+    levels = chance_levels(index)
     panels = [
         (dataset, training_set, recipe)
         for dataset, recipe in index.experiments
@@ -144,19 +150,28 @@ def plot_corruptions(
             axes.set_xticks(range(len(severities)), [str(s) for s in severities])
             axes.set_yticks(range(len(kinds)), kinds)
             for row, column in np.ndindex(*errors.shape):
-                value = errors[row, column]
+                value, score = errors[row, column], found[row][column]
                 if not np.isnan(value):
+                    text = f"{100 * value:.0f}{CHANCE_MARK if levels.reached_by(score) else ''}"
                     axes.text(
-                        column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=6.5,
+                        column, row, text, ha="center", va="center", fontsize=6.5,
                         color=INK if value > 0.5 else "white",
                     )  # fmt: skip
-        figure.supxlabel("severity", fontsize=8, color=INK)
+        chance = [levels.top(dataset, eval_set) for dataset, _, _ in panels]
+        label = "severity"
+        if any(level is not None for level in chance):
+            label += (
+                f"    {CHANCE_MARK} not clearly below the error of one answer to all images (line)"
+            )
+        figure.supxlabel(label, fontsize=8, color=INK)
         bar = figure.colorbar(
             ScalarMappable(Normalize(0.0, 1.0), "cividis"), ax=grid, shrink=0.8, pad=0.01
         )
         bar.ax.yaxis.set_major_formatter(_percent)
         bar.set_label(f"top-1 error on {eval_set} (%)")
         bar.outline.set_visible(False)
+        for level in chance:
+            draw_chance(bar.ax, None if level is None else 1.0 - level)
         save_figure(figure, paths)
 
 
@@ -201,6 +216,7 @@ def plot_curves(
         CapsynthError: If no training set of the curve has a score.
     """
     index = index_scores(scores)
+    levels = chance_levels(index)
     lines = list(dict.fromkeys(point.line for point in points))
     with paper_style():
         figure, grid, columns = _grid(len(settings.eval_sets), 1.9)
@@ -214,7 +230,13 @@ def plot_curves(
             ):
                 dataset, recipe = experiment
                 found = sorted(
-                    (point.x, row.value, row.ci_low or 0.0, row.ci_high or 1.0)
+                    (
+                        point.x,
+                        row.value,
+                        row.ci_low or 0.0,
+                        row.ci_high or 1.0,
+                        levels.reached_by(row),
+                    )
                     for point in points
                     if point.line == line
                     and (
@@ -225,13 +247,16 @@ def plot_curves(
                 )
                 if found:
                     drawn = True
-                    x, y, low, high = (list(values) for values in zip(*found, strict=True))
+                    x, y, low, high, at_chance = (list(v) for v in zip(*found, strict=True))
                     colour = PALETTE[place % len(PALETTE)]
+                    colours = [NO_EVIDENCE if grey else colour for grey in at_chance]
+                    marker = MARKERS[place % len(MARKERS)]
                     dashes = ("-", "--", ":", "-.")[index.experiments.index(experiment) % 4]
-                    axes.vlines(x, low, high, color=colour, lw=1.0)
-                    axes.plot(
-                        x, y, MARKERS[place % len(MARKERS)], ls=dashes, color=colour, ms=4, lw=1.0
-                    )
+                    axes.vlines(x, low, high, color=colours, lw=1.0)
+                    axes.plot(x, y, ls=dashes, color=colour, lw=1.0, zorder=2)
+                    axes.scatter(x, y, 16, color=colours, marker=marker, zorder=3)
+            for dataset in dict.fromkeys(dataset for dataset, _ in index.experiments):
+                draw_chance(axes, levels.top(dataset, eval_set))
             axes.yaxis.set_major_formatter(_percent)
             if logarithmic:
                 numbers = _apart([point.x for point in points])
@@ -259,5 +284,6 @@ def plot_curves(
             for i, recipe in enumerate(recipes)
             if len(recipes) > 1
         ]
+        handles += chance_handles()
         figure.legend(handles=handles, loc="outside upper center", ncols=4)
         save_figure(figure, paths)

@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from capsynth.reporting.calibration_scores import CALIBRATION_METRICS, SCALED, TEMPERATURE
+from capsynth.reporting.chance import MARK as CHANCE_MARK
+from capsynth.reporting.chance import NOTE as CHANCE_NOTE
+from capsynth.reporting.chance import ChanceLevels, chance_levels, faint
 from capsynth.reporting.robustness_scores import CONTROLS, PUBLISHED, LinePoint, RobustnessSettings
 from capsynth.reporting.scores import CORRUPTED_LEVEL, Score, ScoreIndex, index_scores
 from capsynth.reporting.settings import ReportSettings
@@ -14,7 +17,9 @@ from capsynth.reporting.tables import (
     interval_cell,
     interval_names,
     label,
+    percent,
 )
+from capsynth.robustness import LEAST_CONTROLS
 
 _CALIBRATION_TITLES = {
     "ece": "ECE",
@@ -106,8 +111,10 @@ def robustness_table(
 ) -> Table:
     """Return effective robustness: a row a training set and shifted evaluation set."""
     index, above = index_scores(scores), index_scores(rows).summaries
+    levels = chance_levels(index)
     lines = {(point.dataset, point.eval_set, point.fit): point for point in points}
     fits = [fit for fit in (CONTROLS, PUBLISHED) if any(key[2] == fit for key in lines)]
+    fits = fits if CONTROLS in fits else [CONTROLS, *fits]
     metrics = {CONTROLS: "effective_robustness", PUBLISHED: "effective_robustness/published"}
     columns = (
         *_RUN_COLUMNS,
@@ -118,7 +125,10 @@ def robustness_table(
             column
             for fit in fits
             for column in (
-                Column(f"Above line of {fit} (points)", interval_names(metrics[fit])),
+                Column(
+                    f"Above line of {fit} (points)",
+                    (*interval_names(metrics[fit]), f"{metrics[fit]}_missing"),
+                ),
                 Column("Extrapolated", (f"{fit}_extrapolated",), numeric=False),
             )
         ),
@@ -136,32 +146,80 @@ def robustness_table(
                 for fit in fits:
                     row = above.get((*name, eval_set, metrics[fit]))
                     line = lines.get((dataset, eval_set, fit))
-                    cells += [_cell(row, signed=True), label(_extrapolated(inside, line, row))]
-                found.append(
-                    (
-                        *(label(x) for x in (training_set, recipe, eval_set)),
-                        _cell(inside),
-                        _cell(outside),
-                        *cells,
-                    )
+                    why = ""
+                    if row is None:
+                        why = _why_not(index, levels, measured, fit, (inside, outside))
+                    cells.append(_above_cell(row, why))
+                    cells.append(label(_extrapolated(inside, line, row)))
+                accuracies = (
+                    faint(_cell(score)) if levels.reached_by(score) else _cell(score)
+                    for score in (inside, outside)
                 )
-    controls = {point.classifiers for point in points if point.fit == CONTROLS}
+                found.append(
+                    (*(label(x) for x in (training_set, recipe, eval_set)), *accuracies, *cells)
+                )
+    note = _robustness_note(points, any(cell.faint for row in found for cell in row))
+    return Table("robustness", "Effective robustness", note, columns, tuple(found))
+
+
+def _robustness_note(points: Sequence[LinePoint], has_chance: bool) -> str:
+    controls = sorted({point.classifiers for point in points if point.fit == CONTROLS})
+    number = " to ".join(str(n) for n in dict.fromkeys([*controls[:1], *controls[-1:]]))
     told = (
-        f"The line is fitted to logits of {min(controls)} controls, training sets of real images "
-        "only with one recipe each, every one the mean of its seeds; they lie about it by "
-        "construction and have no number of their own. The interval holds images, seeds and line."
+        f"The line is fitted to logits of {number} controls, training sets of real images only "
+        "with one recipe each, clearly above chance on both sets, every one the mean of its seeds; "
+        "they lie about it by construction and have no number of their own. The interval holds "
+        "images, seeds and line."
         if controls
-        else "No line is fitted: that needs three controls, training sets of real images only "
-        "(at three fractions, or with several recipes)."
+        else f"No line is fitted: that needs {LEAST_CONTROLS} controls, training sets of real "
+        "images only (at as many fractions, or with several recipes), that are clearly above "
+        "chance on both sets."
     )
-    if PUBLISHED in fits:
+    if any(point.fit == PUBLISHED for point in points):
         told += " Published: lines through the standard classifiers of the ImageNet testbed."
     note = (
         "Top-1 accuracy with 95 % intervals, and effective robustness: accuracy out of "
         f"distribution above what the line expects at the accuracy in distribution. {told} "
         "Extrapolated: the accuracy in distribution lies outside those the line was fitted to."
     )
-    return Table("robustness", "Effective robustness", note, columns, tuple(found))
+    return f"{note} {CHANCE_NOTE}" if has_chance else note
+
+
+def _above_cell(row: Score | None, why: str) -> Cell:
+    """Return the cell of an effective robustness, or of why there is none."""
+    cell = _cell(row, signed=True)
+    text = why if row is None and why else cell.text
+    return replace(cell, text=text, csv_values=(*cell.csv_values, why), faint=row is None)
+
+
+def _why_not(
+    index: ScoreIndex,
+    levels: ChanceLevels,
+    measured: RobustnessSettings,
+    fit: str,
+    accuracies: tuple[Score, Score],
+) -> str:
+    """Return why a training set has no effective robustness on a shifted set."""
+    inside, outside = accuracies
+    if fit == PUBLISHED:
+        known = outside.eval_set in measured.published
+        return "at chance" if known and any(map(levels.reached_by, accuracies)) else ""
+    if inside.training_set in measured.controls:
+        return "control"
+    if any(map(levels.reached_by, accuracies)):
+        return "at chance"
+    usable = 0
+    for dataset, recipe in index.experiments:
+        for control in measured.controls:
+            pair = [
+                index.summaries.get((dataset, control, recipe, score.eval_set, "top1"))
+                for score in accuracies
+            ]
+            if dataset == inside.dataset and all(pair):
+                usable += not any(map(levels.reached_by, pair))
+    if usable < LEAST_CONTROLS:
+        return f"{usable} of {LEAST_CONTROLS} controls"
+    return "controls alike"
 
 
 def _extrapolated(inside: Score, line: LinePoint | None, above: Score | None) -> str:
@@ -181,10 +239,18 @@ def corruption_levels(index: ScoreIndex, eval_set: str) -> dict[str, list[int]]:
 
 
 def corruption_table(
-    scores: Sequence[Score], rows: Sequence[Score], settings: ReportSettings
+    scores: Sequence[Score],
+    rows: Sequence[Score],
+    settings: ReportSettings,
+    measured: RobustnessSettings,
 ) -> Table:
-    """Return errors by corruption and severity, with a row for all corruptions of a set."""
+    """Return errors by corruption and severity, with a row for all corruptions of a set.
+
+    The column ``mce_baseline`` says of that row what mCE is normalised by, in the CSV also why it
+    is nothing.
+    """
     index, means = index_scores(scores), index_scores(rows).summaries
+    chance = chance_levels(index)
     by_set = {name: corruption_levels(index, name) for name in settings.eval_sets}
     severities = sorted({s for levels in by_set.values() for of in levels.values() for s in of})
     of_means = {
@@ -206,6 +272,7 @@ def corruption_table(
             Column(title, interval_names(metric), "All severities")
             for metric, title in shown.items()
         ),
+        *_names(("mCE over", "mce_baseline")),
     )
     found = []
     for dataset, recipe in index.experiments:
@@ -215,28 +282,70 @@ def corruption_table(
                 labels = (training_set, recipe, eval_set)
                 for kind in levels:
                     cells = [
-                        _cell(index.summaries.get((*name, f"error/{kind}-{severity}")))
+                        _error_cell(
+                            index.summaries.get((*name, f"error/{kind}-{severity}")), chance
+                        )
                         for severity in severities
                     ]
-                    mean = _cell(_error_of(index.summaries.get((*name, f"top1/{kind}"))))
+                    mean = _error_cell(
+                        _error_of(index.summaries.get((*name, f"top1/{kind}"))), chance
+                    )
                     empty = [_cell(None)] * (len(shown) - 1)
-                    found.append((*map(label, labels), label(kind), *cells, mean, *empty))
+                    found.append(
+                        (*map(label, labels), label(kind), *cells, mean, *empty, label(""))
+                    )
                 if levels and (*name, "mean_error") in means:
-                    cells = [_cell(means.get((*name, metric))) for metric in shown]
+                    cells = [_error_cell(means.get((*name, metric)), chance) for metric in shown]
                     empty = [_cell(None)] * len(severities)
-                    found.append((*map(label, labels), label("all"), *empty, *cells))
-    baseline = (
-        " mCE: mean over corruptions of the error over AlexNet's, in percent; relative mCE: of "
-        "what corruptions add to the clean error."
-        if "mce" in shown
-        else " There is no mCE: AlexNet's errors are published for ImageNet-C only."
-    )
+                    over = _mce_baseline(measured, eval_set)
+                    found.append((*map(label, labels), label("all"), *empty, *cells, over))
+    baseline = _mce_note([name for name, levels in by_set.items() if levels], measured)
     note = (
         "Top-1 error in percent by corruption and severity, mean over training seeds with its 95 % "
         "interval (photographs with all their corrupted versions, and seeds). Added to clean: mean "
         f"error less the error on the same images uncorrupted, in the same draws.{baseline}"
     )
+    if any(cell.faint for row in found for cell in row):
+        note = f"{note} {_chance_error_note(index, chance, list(by_set))}"
     return Table("corruptions", "Errors under corruptions", note, columns, tuple(found))
+
+
+def _chance_error_note(index: ScoreIndex, chance: ChanceLevels, names: Sequence[str]) -> str:
+    levels = {
+        name: level
+        for dataset, _ in index.experiments
+        for name in names
+        if (level := chance.top(dataset, name)) is not None
+    }
+    said = ", ".join(f"{name} {percent(1.0 - level)}" for name, level in levels.items())
+    return f"{CHANCE_MARK} not clearly below the error of one answer to all images ({said})."
+
+
+def _error_cell(row: Score | None, levels: ChanceLevels) -> Cell:
+    return faint(_cell(row)) if levels.reached_by(row) else _cell(row)
+
+
+def _mce_baseline(measured: RobustnessSettings, eval_set: str) -> Cell:
+    if measured.has_mce(eval_set):
+        return label("AlexNet")
+    reason = measured.mce_obstacles.get(eval_set, "not known to be ImageNet-C")
+    return Cell("none", (f"none: {reason}",), "none")
+
+
+def _mce_note(eval_sets: Sequence[str], measured: RobustnessSettings) -> str:
+    """Return what mCE is, and why sets have none."""
+    note = ""
+    if any(map(measured.has_mce, eval_sets)):
+        note += (
+            " mCE: mean over corruptions of the error over AlexNet's on the published ImageNet-C, "
+            "in percent; relative mCE: of what corruptions add to the clean error, where the clean "
+            "images are shown as in every other table."
+        )
+    for name in eval_sets:
+        if not measured.has_mce(name):
+            reason = measured.mce_obstacles.get(name, "it is not known to be ImageNet-C")
+            note += f" No mCE of {name}: {reason}; its mean error is normalised by nothing."
+    return note
 
 
 def _error_of(accuracy: Score | None) -> Score | None:

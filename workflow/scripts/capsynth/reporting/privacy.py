@@ -25,7 +25,7 @@ from capsynth.reporting.style import (
     save_figure,
 )
 from capsynth.reporting.tables import (
-    MISSING,
+    AT_MOST,
     Cell,
     Column,
     Table,
@@ -110,7 +110,9 @@ def privacy_table(rows: Sequence[AttackScore], settings: ReportSettings) -> Tabl
         "leak AUC and calibrated accuracy are 50, and a TPR is its FPR. The threshold of the best "
         "accuracy is chosen on the images it is scored on: without a leak it is what stands "
         "beside it. paper: the attack of the paper's release. Where non-members are too few for a "
-        "rate, only an upper bound is known."
+        "rate, only an upper bound is known. All are lower bounds of what an attacker can find: "
+        "each model is asked once an image, without augmented views, and for members 'real' and "
+        "'synthetic' reference models have half of the attacked model's images."
     )
     return Table("privacy", "Membership inference", note, columns, tuple(body))
 
@@ -120,7 +122,7 @@ def _rate_cell(row: AttackScore | None) -> Cell:
         return interval_cell(None, None, None)
     if row.value is None and row.ci_high is not None:
         bounds = ("", csv_number(row.ci_low), csv_number(row.ci_high))
-        return Cell(f"{MISSING} [0.0, {decimals(100 * row.ci_high, 1)}]", bounds, None)
+        return Cell(f"{AT_MOST} {decimals(100 * row.ci_high, 1)}", bounds, None)
     return interval_cell(row.value, row.ci_low, row.ci_high)
 
 

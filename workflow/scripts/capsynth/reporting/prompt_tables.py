@@ -43,10 +43,15 @@ class _Shown:
     digits: int = 0
 
 
+# Shown as a number of all: "57 of 57".
+FELL_BACK = "fell_back"
 # Overall; of a class there is too little text for the rarer ones.
 OVERALL = {
     "prompts": _Shown("Prompts"),
     "dropped": _Shown("Dropped"),
+    FELL_BACK: _Shown("Fell back", 100.0, 1),
+    "caption_repeated": _Shown("Looping captions (%)", 100.0, 1),
+    "caption_cut": _Shown("Cut captions (%)", 100.0, 1),
     "words_mean": _Shown("Words", digits=1),
     "vocabulary": _Shown("Vocabulary"),
     "expected_vocabulary": _Shown(f"Vocabulary of {SAMPLED_PROMPTS} prompts", digits=1),
@@ -58,7 +63,14 @@ OVERALL = {
 }
 BY_CLASS = {
     name: OVERALL[name]
-    for name in ("prompts", "words_mean", "vocabulary", "repeated", "class_word_coverage")
+    for name in (
+        "prompts",
+        FELL_BACK,
+        "words_mean",
+        "vocabulary",
+        "repeated",
+        "class_word_coverage",
+    )
 }
 
 
@@ -109,6 +121,9 @@ def _cell(row: PromptRow | None, shown: _Shown) -> Cell:
     if row is None or row.value is None:
         return Cell(MISSING, ("",), None)
     value = shown.scale * row.value
+    if row.metric == FELL_BACK:
+        text = f"{round(row.value * row.n):,} of {row.n:,}"
+        return Cell(text, (csv_number(value, scale=1.0),), value)
     return Cell(decimals(value, shown.digits), (csv_number(value, scale=1.0),), value)
 
 
@@ -137,8 +152,21 @@ def _note(settings: PromptTableSettings, by_class: bool, is_judged: bool) -> str
         if is_judged
         else ""
     )
+    fell_back = (
+        "Fell back: prompts that lack what their strategy is named after (the caption is empty, "
+        "not rewritten, without a subject, or gives way to the class name); in the CSV in percent"
+    )
+    faulty = (
+        "."
+        if by_class
+        else (
+            ". Looping and cut captions: those that the captioner repeated itself in, or did not "
+            "end; on_repeated and on_cut say what was made of them."
+        )
+    )
     return (
-        "Statistics of all prompts of a variant; of the text alone, so without intervals. Words: "
+        "Statistics of all prompts of a variant; of the text alone, so without intervals. "
+        f"{fell_back}{faulty} Words: "
         "mean number in a prompt. Repeated: prompts that another one equals word by word. Class "
         "word: captions that have a word of the class name. A dash: no captions, or too little "
         f"text.{sampled}{judged}"

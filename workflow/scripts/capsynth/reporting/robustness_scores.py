@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from capsynth import metrics, robustness, statistics
-from capsynth.corruptions import IMAGENET_C
 from capsynth.errors import CapsynthError
 from capsynth.names import check_name
+from capsynth.reporting.estimation import bounds_of, score_accuracy, sources_over
 from capsynth.reporting.scores import (
     Answers,
     Measure,
@@ -47,18 +47,23 @@ class RobustnessSettings:
             the same classes.
         published: For some shifted sets, the name of the published line they belong to.
         controls: Training sets of real images only: a line is fitted to them.
-        alexnet: Whether AlexNet's errors on ImageNet-C are the baseline of corruption sets.
+        mce_obstacles: Of corruption sets, why they have no mCE; empty text where AlexNet's
+            errors on the published ImageNet-C are the baseline (``corruption_baselines``).
     """
 
     in_distribution: str
     clean: dict[str, str]
     published: dict[str, str]
     controls: tuple[str, ...]
-    alexnet: bool
+    mce_obstacles: dict[str, str]
 
     def inside(self, eval_set: str) -> str:
         """Return the set in distribution that belongs to a shifted one."""
         return self.clean.get(eval_set, self.in_distribution)
+
+    def has_mce(self, eval_set: str) -> bool:
+        """Return whether AlexNet's errors are the baseline of a corruption set."""
+        return self.mce_obstacles.get(eval_set) == ""
 
 
 @dataclass(frozen=True)
@@ -106,11 +111,13 @@ def measure_robustness(
     """Return the rows of robustness.csv, and the lines.
 
     ``effective_robustness`` is accuracy above the line through the controls, each the mean of its
-    runs; controls have none, for the line is theirs. Its interval holds images, seeds and
-    the line. ``effective_robustness/published`` is accuracy above a published line, which is taken
-    as given. Of corruption sets there are ``mean_error``; ``added_error``, what corruptions add
-    to the error on the same images, where these are in the clean set; and ``mce`` and
-    ``relative_mce`` where AlexNet is the baseline.
+    runs; controls have none, for the line is theirs, and fewer than six give no line. Its interval
+    holds images, seeds and the line. ``effective_robustness/published`` is accuracy above a
+    published line, which is taken as given. Where accuracy is not clearly above chance on both
+    sets, a control takes no part in the line and no training set has a number. Of corruption sets
+    there are ``mean_error``; ``added_error``, what corruptions add to the error on the same images,
+    where these are in the clean set; and, of the published ImageNet-C, ``mce`` and
+    ``relative_mce`` with AlexNet as baseline.
 
     Args:
         paths: Predictions on the evaluation sets, in any order.
@@ -144,7 +151,7 @@ def measure_robustness(
 def _accuracies(answers: Answers, draws: int) -> dict[RunName, Replicated]:
     """Return top-1 accuracy of every run and its replicates."""
     samples = answers.samples
-    design = design_of(samples, sources_of(samples.keys.tolist())[0])
+    design = design_of(samples)
     everything = Measure("top1", metrics.METRICS["top1"], np.arange(len(samples.keys)))
     return replicate(samples, answers.runs, [everything], design, draws)
 
@@ -159,7 +166,12 @@ def _above_lines(
     samples = pair[1].samples
     n = (len(pair[0].samples.keys), len(samples.keys))
     df = _df(pair[1])
-    both = seeds_of(set(accuracies[0]) & set(accuracies[1]))
+    clear = _above_chance(pair[0]) & _above_chance(pair[1])
+    both = {
+        key: seeds
+        for key, seeds in seeds_of(set(accuracies[0]) & set(accuracies[1])).items()
+        if key in clear
+    }
     rows: list[Score] = []
     if name := settings.published.get(samples.eval_set):
         line = published_line(name)
@@ -171,16 +183,27 @@ def _above_lines(
     if fitted is not None:
         line, replicates = fitted
         points += _points(samples.dataset, samples.eval_set, CONTROLS, line, replicates)
-        others = {key: seeds for key, seeds in both.items() if key not in controls}
+        others = {key: seeds for key, seeds in both.items() if key[0] not in settings.controls}
         above = _effective(accuracies, n, line, replicates)
         df = min(df, line.classifiers - 2)
         rows += _rows(pair[1], others, above, ["effective_robustness"], df, (-1.0, 1.0))
     return rows
 
 
+def _above_chance(answers: Answers) -> set[tuple[str, str]]:
+    """Return the training sets and recipes whose accuracy is clearly above chance."""
+    _, sizes = np.unique(answers.samples.targets, return_counts=True)
+    chance = sizes.max() / sizes.sum()
+    return {
+        (row.training_set, row.recipe)
+        for row in score_accuracy(answers)
+        if row.ci_low is not None and row.ci_low > chance
+    }
+
+
 def _df(answers: Answers) -> int:
     samples = answers.samples
-    design = design_of(samples, sources_of(samples.keys.tolist())[0])
+    design = design_of(samples)
     return statistics.image_df(design, np.arange(len(samples.keys)))
 
 
@@ -192,7 +215,7 @@ def _control_line(
     n: tuple[int, int],
 ) -> tuple[robustness.LogitLine, robustness.LogitLine] | None:
     """Return the line through the controls and its replicates; None if they give none."""
-    if len(controls) < 3:
+    if len(controls) < robustness.LEAST_CONTROLS:
         return None
     means: list[Floats] = []
     drawn: list[Floats] = []
@@ -272,6 +295,7 @@ def _rows(
 ) -> list[Score]:
     """Return one row a run and metric, and one a summary over seeds and metric."""
     samples = answers.samples
+    distinct = len(design_of(samples).stratum)
     rows = []
     for (training_set, recipe), its_seeds in seeds.items():
         of_runs = [(seed, replicated[RunName(training_set, recipe, seed)]) for seed in its_seeds]
@@ -279,6 +303,7 @@ def _rows(
         for seed, result in ((None, summary), *of_runs):
             found = result.estimate(np.full(len(names), df))
             for column, name in enumerate(names):
+                bounds = bounds_of(found, column, *limits)
                 rows.append(
                     Score(
                         samples.dataset,
@@ -288,9 +313,11 @@ def _rows(
                         samples.eval_set,
                         name,
                         float(found.value[column]),
-                        max(limits[0], float(found.low[column])),
-                        min(limits[1], float(found.high[column])),
+                        *bounds,
                         len(samples.keys),
+                        len(result.values),
+                        sources_over(len(result.values), bounds[0]),
+                        distinct,
                     )
                 )
     return rows
@@ -309,7 +336,7 @@ def _corruption_rows(
     for i, (kind, severity) in enumerate(levels):
         member[i, kinds.index(kind), severities.index(severity)] = 1.0
     clean_rows = _rows_of_sources(sources, clean)
-    of_alexnet = settings.alexnet and set(kinds) == set(IMAGENET_C) and len(severities) == 5
+    of_alexnet = settings.has_mce(samples.eval_set)
     names = ["mean_error"]
     names += ["added_error"] if clean_rows is not None else []
     names += ["mce"] if of_alexnet else []
@@ -334,7 +361,7 @@ def _corruption_rows(
                 columns["relative_mce"] = robustness.relative_corruption_error(errors, base, kinds)
         return np.stack([columns[name] for name in names], axis=1)
 
-    design = design_of(samples, sources)
+    design = design_of(samples)
     runs = [run for run in answers.runs if clean_rows is None or run in _runs(clean)]
     blocks: dict[RunName, list[Floats]] = defaultdict(list)
     for weights in weights_of(samples, design, draws):

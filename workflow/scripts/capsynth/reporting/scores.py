@@ -3,16 +3,15 @@
 import itertools
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from capsynth import metrics, minima, statistics
+from capsynth import intervals, metrics, statistics
 from capsynth.errors import CapsynthError
-from capsynth.names import check_name
 from capsynth.predictions import Predictions, read_predictions
 from capsynth.records import DECIMALS, read_records, write_records
 from capsynth.seeding import derive_seed
@@ -20,6 +19,10 @@ from capsynth.seeding import derive_seed
 CORRUPTED_KEY = re.compile(r"(?P<source>.+)\.(?P<corruption>[a-z0-9-]+)-(?P<severity>[1-5])")
 # Metrics of a comparison that are p values.
 TESTS = ("p_value", "p_images", "p_holm")
+# What chance an interval holds.
+OF_IMAGES = "images"
+OF_SEEDS = "images+training-seeds"
+OF_NOTHING = "none"
 # The metric of one corruption at one severity.
 CORRUPTED_LEVEL = re.compile(r"error/(?P<corruption>[a-z0-9-]+)-(?P<severity>[1-5])")
 
@@ -39,6 +42,12 @@ class Score:
         ci_low: Lower bound of its 95 % interval; None for p values.
         ci_high: Upper bound of its 95 % interval; None for p values.
         n: Samples of the evaluation set, or of its part, that one run answered.
+        seeds: Training seeds that the row summarises; 1 for a single run.
+        sources: What chance the interval or the p value holds: ``images``, or
+            ``images+training-seeds``; ``none`` where nothing was seen to vary, so that there is no
+            interval.
+        distinct: Different photographs among the samples: the corrupted versions of one are one,
+            and so is one that lies in the set under several keys. None where it was not counted.
     """
 
     dataset: str
@@ -51,6 +60,9 @@ class Score:
     ci_low: float | None
     ci_high: float | None
     n: int
+    seeds: int = 1
+    sources: str = "images"
+    distinct: int | None = None
 
 
 @dataclass(frozen=True, order=True)
@@ -72,6 +84,7 @@ class EvalSetSamples:
         class_ids: The classes.
         keys: Key of every sample, in ascending order.
         targets: Index of the true class of every sample.
+        sources: What every sample shows: those of one class and source are one photograph.
     """
 
     dataset: str
@@ -79,6 +92,7 @@ class EvalSetSamples:
     class_ids: tuple[str, ...]
     keys: npt.NDArray[np.str_]
     targets: npt.NDArray[np.int64]
+    sources: npt.NDArray[np.str_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,47 +137,9 @@ class Replicated:
     values: npt.NDArray[np.floating]
     replicates: npt.NDArray[np.floating]
 
-    def estimate(self, df_images: npt.NDArray[np.int64]) -> statistics.Estimate:
+    def estimate(self, df_images: npt.NDArray[np.int64]) -> intervals.Estimate:
         """Return the means over seeds with their intervals."""
         return statistics.estimate(self.values, self.replicates, df_images)
-
-
-def collect_scores(
-    paths: Iterable[Path],
-    comparisons: Sequence[Sequence[str]],
-    draws: int,
-    ablations: Sequence[Sequence[str]] = (),
-) -> list[Score]:
-    """Return the scores of all runs, their summaries over seeds, and differences of training sets.
-
-    Intervals are 95 % intervals. A run's holds the variance of images within class, a summary's
-    that of training seeds as well; a comparison's is paired: the same draws of images for both
-    sides, and the differences of runs with the same seed (``statistics`` gives design and
-    sources). ``p_value`` is the t test that belongs to the interval of top1, ``p_images`` the
-    exact sign-flip test on images, which takes the trained models as given; ``p_holm`` corrects
-    ``p_value`` over all evaluation sets and comparisons of the result.
-
-    Args:
-        paths: Files of predictions, in any order.
-        comparisons: Pairs of training sets; the second is subtracted from the first.
-        draws: Bootstrap replicates.
-        ablations: More of such pairs, whose differences have intervals but no p values: they are
-            no tests, and those of the comparisons are not corrected for them.
-
-    Raises:
-        CapsynthError: If runs of one evaluation set answered different samples, a run
-            occurs twice, or a comparison names a training set that no run has.
-    """
-    answered = read_answers(paths)
-    known = sorted({run.training_set for answers in answered.values() for run in answers.runs})
-    for name in (name for pair in [*comparisons, *ablations] for name in pair):
-        check_name("training set in comparisons", name, known)
-    tested = {tuple(pair): True for pair in comparisons}
-    pairs = dict.fromkeys(map(tuple, ablations), False) | tested
-    rows: list[Score] = []
-    for answers in answered.values():
-        rows += _score_eval_set(answers.samples, answers.runs, pairs, draws)
-    return in_order(_with_holm(rows))
 
 
 def read_answers(paths: Iterable[Path]) -> dict[tuple[str, str], Answers]:
@@ -195,6 +171,7 @@ def samples_of(predictions: Predictions) -> tuple[EvalSetSamples, npt.NDArray[np
         predictions.class_ids,
         predictions.keys[order],
         predictions.target[order],
+        sources_within(predictions)[order],
     )
     return samples, order
 
@@ -247,6 +224,17 @@ def sources_of(keys: Sequence[str]) -> tuple[list[str], list[tuple[str, str]] | 
     )
 
 
+def sources_within(predictions: Predictions) -> npt.NDArray[np.str_]:
+    """Return the source of every sample, in their order: shape (n,).
+
+    That which evaluation found by the images' content, else the one that ``sources_of`` reads in
+    the keys.
+    """
+    if predictions.sources is not None:
+        return predictions.sources
+    return np.array(sources_of(predictions.keys.tolist())[0], dtype=np.str_)
+
+
 def measures_of(
     samples: EvalSetSamples, corruptions: Sequence[tuple[str, str]] | None
 ) -> list[Measure]:
@@ -281,64 +269,6 @@ def measures_of(
     return found
 
 
-def _score_eval_set(
-    samples: EvalSetSamples,
-    runs: dict[RunName, metrics.SampleScores],
-    pairs: Mapping[tuple[str, ...], bool],
-    draws: int,
-) -> list[Score]:
-    """Return the scores on one evaluation set; ``pairs`` say whether they are tested."""
-    sources, corruptions = sources_of(samples.keys.tolist())
-    measures = measures_of(samples, corruptions)
-    design = design_of(samples, sources)
-    replicated = replicate(samples, runs, measures, design, draws)
-    df = np.array([statistics.image_df(design, measure.rows) for measure in measures])
-    rows = [
-        row
-        for run, result in replicated.items()
-        for row in _rows(
-            samples,
-            run.training_set,
-            run.recipe,
-            run.seed,
-            measures,
-            _estimate(result, measures, df),
-        )
-    ]
-    seeds = seeds_of(runs)
-    for (training_set, recipe), its_seeds in seeds.items():
-        summary = over_seeds(replicated, training_set, recipe, its_seeds)
-        means = _estimate(summary, measures, df)
-        rows += _rows(samples, training_set, recipe, None, measures, means)
-    for (first, second), is_tested in pairs.items():
-        for recipe in sorted({recipe for _, recipe in seeds}):
-            both = sorted(
-                set(seeds.get((first, recipe), [])) & set(seeds.get((second, recipe), []))
-            )
-            if both:
-                found = _compare(
-                    samples, runs, replicated, measures, df, design, (first, second), recipe, both
-                )
-                rows += [row for row in found if is_tested or row.metric not in TESTS]
-    return rows
-
-
-def _estimate(
-    result: Replicated, measures: Sequence[Measure], df: npt.NDArray[np.int64]
-) -> statistics.Estimate:
-    """Return the means over seeds with their intervals; of the worst class those of ``minima``."""
-    found = result.estimate(df)
-    names = [measure.name for measure in measures]
-    classes = [place for place, measure in enumerate(measures) if measure.is_class]
-    if metrics.WORST_CLASS not in names or not classes:
-        return found
-    least = minima.worst(result.values[:, classes], result.replicates[..., classes], df[classes])
-    value, low, high = (np.array(x) for x in (found.value, found.low, found.high))
-    column = names.index(metrics.WORST_CLASS)
-    value[column], low[column], high[column] = least.value, least.low, least.high
-    return replace(found, value=value, low=low, high=high)
-
-
 def seeds_of(runs: Iterable[RunName]) -> dict[tuple[str, str], list[int]]:
     """Return the seeds of every training set and recipe."""
     seeds: dict[tuple[str, str], list[int]] = defaultdict(list)
@@ -347,9 +277,10 @@ def seeds_of(runs: Iterable[RunName]) -> dict[tuple[str, str], list[int]]:
     return dict(seeds)
 
 
-def design_of(samples: EvalSetSamples, sources: Sequence[str]) -> statistics.ImageDesign:
+def design_of(samples: EvalSetSamples) -> statistics.ImageDesign:
     """Return which samples are drawn together: those of one source, within their class."""
-    return statistics.image_design([samples.class_ids[t] for t in samples.targets], sources)
+    classes = [samples.class_ids[t] for t in samples.targets]
+    return statistics.image_design(classes, samples.sources.tolist())
 
 
 def weights_of(
@@ -414,88 +345,6 @@ def over_seeds(
         np.concatenate([run.values for run in its_runs]),
         np.concatenate([run.replicates for run in its_runs]),
     )
-
-
-def _compare(
-    samples: EvalSetSamples,
-    runs: dict[RunName, metrics.SampleScores],
-    replicated: dict[RunName, Replicated],
-    measures: Sequence[Measure],
-    df: npt.NDArray[np.int64],
-    design: statistics.ImageDesign,
-    pair: tuple[str, str],
-    recipe: str,
-    seeds: Sequence[int],
-) -> list[Score]:
-    first, second = (over_seeds(replicated, name, recipe, seeds) for name in pair)
-    difference = Replicated(first.values - second.values, first.replicates - second.replicates)
-    found = difference.estimate(df)
-    name = f"{pair[0]} - {pair[1]}"
-    rows = [
-        row
-        for row in _rows(samples, name, recipe, None, measures, found, signed=True)
-        if row.metric.split("/")[0] == "top1"
-    ]
-    right = np.zeros(len(samples.keys), dtype=np.int64)
-    for seed in seeds:
-        right += runs[RunName(pair[0], recipe, seed)].correct
-        right -= runs[RunName(pair[1], recipe, seed)].correct
-    of_units = np.zeros(int(design.unit.max()) + 1, dtype=np.int64)
-    np.add.at(of_units, design.unit, right)
-    p_images = statistics.sign_flip_p_value(of_units)
-    p_value = float(found.p_value[[measure.name for measure in measures].index("top1")])
-    # Where all images differ alike there is no t test; the sign-flip test needs no variance.
-    p_value = p_images if np.isnan(p_value) else p_value
-    n = len(samples.keys)
-    return [
-        *rows,
-        _without_interval(rows[0], "p_value", p_value, n),
-        _without_interval(rows[0], "p_images", p_images, n),
-    ]
-
-
-def _without_interval(row: Score, metric: str, value: float, n: int) -> Score:
-    return replace(row, metric=metric, value=value, ci_low=None, ci_high=None, n=n)
-
-
-def _rows(
-    samples: EvalSetSamples,
-    training_set: str,
-    recipe: str,
-    seed: int | None,
-    measures: Sequence[Measure],
-    found: statistics.Estimate,
-    signed: bool = False,
-) -> list[Score]:
-    """Return one row a measure; ``signed`` are differences, which may be below 0."""
-    most = np.array([measure.metric.most for measure in measures])
-    low = np.maximum(found.low, -most if signed else 0.0)
-    high = np.minimum(found.high, most)
-    return [
-        Score(
-            samples.dataset,
-            training_set,
-            recipe,
-            seed,
-            samples.eval_set,
-            measure.name,
-            float(found.value[column]),
-            float(low[column]),
-            float(high[column]),
-            len(measure.rows),
-        )
-        for column, measure in enumerate(measures)
-    ]
-
-
-def _with_holm(rows: list[Score]) -> list[Score]:
-    """Return the rows with one ``p_holm`` for every ``p_value``."""
-    tests = [row for row in rows if row.metric == "p_value"]
-    corrected = statistics.holm([row.value for row in tests])
-    return rows + [
-        _without_interval(row, "p_holm", float(value), row.n)
-        for row, value in zip(tests, corrected, strict=True)
-    ]
 
 
 def in_order(rows: Iterable[Score]) -> list[Score]:

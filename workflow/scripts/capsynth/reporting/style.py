@@ -11,16 +11,21 @@ mpl.use("Agg")
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from capsynth.errors import CapsynthError
 from capsynth.files import atomic_path
 
-# Okabe and Ito, Color Universal Design, 2008, without the yellow that vanishes on white paper.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
+# Okabe and Ito, Color Universal Design, 2008, without the yellow that vanishes on white, and a
+# purple; grey is what is not clearly above chance.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#6A3D9A")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h")
 INK = "#1b1f24"
 MUTED = "#57606a"
 GRID = "#e3e6ea"
+# What is not clearly above chance.
+NO_EVIDENCE = "#a3a9b1"
+CHANCE_DASHES = (0, (1, 2, 4, 2))
 WIDTH_INCHES = 7.2
 
 _SETTINGS: dict[Any, Any] = {
@@ -70,6 +75,21 @@ def new_figure(width: float, height: float) -> Figure:
 def hide(axes: Axes) -> None:
     """Hide an empty panel."""
     axes.set_axis_off()
+
+
+def draw_chance(axes: Axes, level: float | None, upright: bool = False) -> None:
+    """Draw the chance level of an accuracy as a line, where it is known."""
+    if level is not None:
+        draw = axes.axvline if upright else axes.axhline
+        draw(level, ls=CHANCE_DASHES, color=MUTED, lw=0.9, zorder=1)
+
+
+def chance_handles() -> list[Line2D]:
+    """Return what a legend says of ``draw_chance``, and of what is grey."""
+    return [
+        Line2D([], [], ls=CHANCE_DASHES, color=MUTED, lw=0.9, label="chance"),
+        Line2D([], [], ls="", marker="s", ms=6, color=NO_EVIDENCE, label="grey: at chance"),
+    ]
 
 
 def save_figure(figure: Figure, paths: Sequence[Path]) -> None:

@@ -3,8 +3,8 @@
 import csv
 import itertools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -15,11 +15,15 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from capsynth.errors import CapsynthError
 from capsynth.names import check_name
 from capsynth.records import csv_text
+from capsynth.reporting.chance import levels_of
 from capsynth.reporting.scores import Score
 from capsynth.reporting.style import (
     MARKERS,
+    NO_EVIDENCE,
     PALETTE,
     WIDTH_INCHES,
+    chance_handles,
+    draw_chance,
     hide,
     new_figure,
     paper_style,
@@ -52,10 +56,12 @@ class SweepScores:
     Attributes:
         column: Name of what was swept.
         points: In the order of the file.
+        chance: Chance level of each evaluation set whose classes are known.
     """
 
     column: str
     points: tuple[SweepPoint, ...]
+    chance: Mapping[str, float] = field(default_factory=dict)
 
 
 def read_sweep_scores(path: Path) -> SweepScores:
@@ -66,7 +72,7 @@ def read_sweep_scores(path: Path) -> SweepScores:
     """
     if not path.exists():
         raise CapsynthError(f"{path} does not exist; call run_sweep first")
-    expected = [field.name for field in fields(Score)]
+    expected = [one.name for one in fields(Score)]
     rows = csv.reader(csv_text(path))
     head = next(rows, [])
     if head[1:] != expected:
@@ -74,9 +80,11 @@ def read_sweep_scores(path: Path) -> SweepScores:
             f"{path}: has columns {head}, not what was swept and {expected}; call run_sweep again"
         )
     points = []
+    sizes: dict[tuple[str, str], int] = {}
     for swept, *row in rows:
         named = dict(zip(expected, row, strict=False))
         try:
+            sizes[named["eval_set"], named["metric"]] = int(named["n"])
             # Rows without a seed are those over seeds; `a - b` is a comparison.
             if (named["metric"], named["seed"]) != ("top1", ""):
                 continue
@@ -87,7 +95,10 @@ def read_sweep_scores(path: Path) -> SweepScores:
             raise CapsynthError(f"{path}:{rows.line_num}: {error}; call run_sweep again") from error
         names = (named["training_set"], named["recipe"], named["eval_set"])
         points.append(SweepPoint(swept, *names, value, low, high))
-    return SweepScores(head[0], tuple(points))
+    levels = levels_of(("", *name, n) for name, n in sizes.items())
+    chances = {name: levels.top("", name) for name in dict.fromkeys(p.eval_set for p in points)}
+    known = {name: level for name, level in chances.items() if level is not None}
+    return SweepScores(head[0], tuple(points), known)
 
 
 def plot_sweep(
@@ -142,7 +153,9 @@ def _figure(scores: SweepScores, lines: Sequence[str], panels: Sequence[str]) ->
     for position, (axes, eval_set) in enumerate(zip(grid, panels, strict=False)):
         axes.set_title(eval_set)
         points = [point for point in scores.points if point.eval_set == eval_set]
-        _panel(axes, points, at, lines, recipes)
+        chance = scores.chance.get(eval_set)
+        _panel(axes, points, at, lines, recipes, chance)
+        draw_chance(axes, chance)
         # The axes of the panel above an empty cell carry the labels that would stand below.
         if position + columns >= len(panels):
             axes.set_xlabel(scores.column)
@@ -161,6 +174,7 @@ def _figure(scores: SweepScores, lines: Sequence[str], panels: Sequence[str]) ->
             Line2D([], [], color="black", lw=1.2, ls=LINE_STYLES[i % len(LINE_STYLES)], label=name)
             for i, name in enumerate(recipes)
         ]
+    handles += chance_handles() if scores.chance else []
     if len(grid) > len(panels):
         grid[len(panels)].legend(handles=handles, loc="center left", borderaxespad=0.0)
     else:
@@ -174,6 +188,7 @@ def _panel(
     at: dict[str, float],
     lines: Sequence[str],
     recipes: Sequence[str],
+    chance: float | None,
 ) -> None:
     sorted_places = sorted(set(at.values()))
     gaps = [b - a for a, b in itertools.pairwise(sorted_places)]
@@ -202,6 +217,15 @@ def _panel(
                 marker=MARKERS[place % len(MARKERS)],
                 ms=4.5,
                 mew=0.0,
+            )
+            grey = [p for p in its_points if chance is not None and p.low <= chance]
+            axes.scatter(
+                [at[p.swept] + aside for p in grey],
+                [p.value for p in grey],
+                4.5**2,
+                color=NO_EVIDENCE,
+                marker=MARKERS[place % len(MARKERS)],
+                zorder=3,
             )
 
 

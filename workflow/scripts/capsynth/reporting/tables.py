@@ -19,6 +19,9 @@ from capsynth.reporting.pages import escape, page
 PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 MINUS = "\N{MINUS SIGN}"
 MISSING = "\N{EN DASH}"
+AT_MOST = "\N{LESS-THAN OR EQUAL TO}"
+# What may follow a number: bold in a terminal, at chance, unequal steps, unequal images.
+MARKS = "* \N{DEGREE SIGN}\N{DAGGER}\N{DOUBLE DAGGER}"
 
 
 @dataclass(frozen=True)
@@ -47,12 +50,14 @@ class Cell:
         csv_values: What programs read, one value for each of the column's ``csv_names``.
         sort: What the column is sorted by; None sorts last.
         bold: Whether it stands out.
+        faint: Whether it stands back: grey on a page. Its text has a mark for the other formats.
     """
 
     text: str
     csv_values: tuple[str, ...]
     sort: str | float | None
     bold: bool = False
+    faint: bool = False
 
 
 @dataclass(frozen=True)
@@ -217,6 +222,9 @@ _LATEX = {
     "|": r"\textbar{}",
     "[": "{[}",
     PLUS_MINUS: r"$\pm$",
+    "\N{DEGREE SIGN}": r"$^{\circ}$",
+    "\N{DAGGER}": r"$^{\dagger}$",
+    "\N{DOUBLE DAGGER}": r"$^{\ddagger}$",
     MINUS: r"$-$",
     MISSING: "--",
 }
@@ -268,24 +276,26 @@ def to_latex(table: Table) -> str:
 _TABLE_STYLE = """
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; border-top: 2px solid #1b1f24; border-bottom: 2px solid #1b1f24;
-  font-variant-numeric: tabular-nums; }
+  font-variant-numeric: tabular-nums; font-size: .93rem; }
 th { font-weight: 600; text-align: left; vertical-align: bottom; padding: 0; white-space: nowrap; }
-th.group { text-align: center; padding: .35rem .9rem .15rem; color: #57606a; font-size: .85rem; }
+th.group { text-align: center; padding: .35rem .5rem .15rem; color: #57606a; font-size: .85rem; }
 th.group span { display: block; border-bottom: 1px solid #c8cdd3; padding-bottom: .15rem; }
 thead tr:last-child th { border-bottom: 1px solid #1b1f24; }
-th button { all: unset; box-sizing: border-box; width: 100%; padding: .4rem .9rem;
-  cursor: pointer; }
+th button { all: unset; box-sizing: border-box; position: relative; width: 100%;
+  padding: .4rem 1.15rem .4rem .5rem; cursor: pointer; }
 th.number button { text-align: right; }
 th button:hover { background: #f0f3f6; }
 th button:focus-visible { outline: 2px solid #0072b2; outline-offset: -2px; }
-th button::after { content: "\\2195"; color: #b6bdc5; margin-left: .35em; font-size: .8em; }
+th button::after { content: "\\2195"; color: #b6bdc5; position: absolute; right: .35rem;
+  font-size: .8em; line-height: 1.9; }
 th[aria-sort=ascending] button::after { content: "\\2191"; color: #0072b2; }
 th[aria-sort=descending] button::after { content: "\\2193"; color: #0072b2; }
-td { padding: .34rem .9rem; white-space: nowrap; }
-td.number { text-align: right; padding-right: calc(.9rem + 1.1em); }
+td { padding: .34rem 1.15rem .34rem .5rem; white-space: nowrap; }
+td.number { text-align: right; }
 tbody tr + tr td { border-top: 1px solid #eceff2; }
 tbody tr:hover td { background: #f6f8fa; }
 td.best { font-weight: 700; }
+td.faint { color: #6b727b; }
 """
 
 # Numbers sort from the highest at the first click, names from A; cells without a value stay last.
@@ -346,14 +356,15 @@ def to_html(table: Table) -> str:
     return page(table.title, table.note, body, _TABLE_STYLE, _TABLE_SCRIPT)
 
 
-def _html_class(column: Column, bold: bool = False) -> str:
-    names = [name for name, wanted in (("number", column.numeric), ("best", bold)) if wanted]
+def _html_class(column: Column, bold: bool = False, faint: bool = False) -> str:
+    wanted = {"number": column.numeric, "best": bold, "faint": faint}
+    names = [name for name, is_wanted in wanted.items() if is_wanted]
     return f' class="{" ".join(names)}"' if names else ""
 
 
 def _html_cell(cell: Cell, column: Column) -> str:
     sort = "" if cell.sort is None else f' data-sort="{escape(cell.sort)}"'
-    return f"<td{_html_class(column, cell.bold)}{sort}>{escape(cell.text)}</td>"
+    return f"<td{_html_class(column, cell.bold, cell.faint)}{sort}>{escape(cell.text)}</td>"
 
 
 FORMATS: dict[str, Callable[[Table], str]] = {
@@ -380,7 +391,7 @@ def terminal_lines(markdown: str) -> list[str]:
     """
     lines = markdown.splitlines()
     rows = [_split_row(line) for line in lines if line[:2] == "| "]
-    if len(rows) < 3 or len({len(row) for row in rows}) > 1:
+    if len(rows) < 2 or len({len(row) for row in rows}) > 1:
         raise CapsynthError("the file holds no table; run make_tables again")
     columns = [
         _terminal_column(rule, [head, *cells]) for head, rule, *cells in zip(*rows, strict=True)
@@ -392,12 +403,15 @@ def terminal_lines(markdown: str) -> list[str]:
 
 
 def _terminal_column(rule: str, cells: Sequence[str]) -> list[str]:
-    """Return the cells of a column padded to one width, a star after those in bold."""
+    """Return the cells of a column padded to one width, a star after those in bold.
+
+    Digits stand under each other, whatever marks follow them.
+    """
     bold = [len(cell) > 4 and cell.startswith("**") and cell.endswith("**") for cell in cells]
     texts = [_plain(c[2:-2]) + "*" if b else _plain(c) for c, b in zip(cells, bold, strict=True)]
     if rule.endswith(":"):
-        mark = " " if any(bold) else ""
-        texts = [text if b else text + mark for text, b in zip(texts, bold, strict=True)]
+        marks = [len(text) - len(text.rstrip(MARKS)) for text in texts]
+        texts = [t + " " * (max(marks) - n) for t, n in zip(texts, marks, strict=True)]
         width = max(len(text) for text in texts)
         return [text.rjust(width) for text in texts]
     width = max(len(text) for text in texts)

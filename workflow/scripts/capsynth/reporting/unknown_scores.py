@@ -11,6 +11,7 @@ import numpy as np
 from capsynth import novelty, statistics
 from capsynth.errors import CapsynthError
 from capsynth.predictions import read_predictions
+from capsynth.reporting.estimation import sources_over
 from capsynth.reporting.scores import (
     EvalSetSamples,
     Replicated,
@@ -22,7 +23,6 @@ from capsynth.reporting.scores import (
     over_seeds,
     samples_of,
     seeds_of,
-    sources_of,
     weights_of,
 )
 from capsynth.seeding import derive_seed
@@ -121,7 +121,7 @@ def _rows_of_set(
             f"{samples.eval_set} was answered with other classes than {inside_samples.eval_set}; "
             "evaluate the runs again"
         )
-    inside_design = design_of(inside_samples, sources_of(inside_samples.keys.tolist())[0])
+    inside_design = design_of(inside_samples)
     unknown_design = statistics.image_design(other.folders, samples.keys.tolist())
     seed = derive_seed("bootstrap", "images", samples.dataset, samples.eval_set)
     sizes = (len(inside_samples.keys), len(samples.keys))
@@ -198,6 +198,8 @@ def _rows(
             ci_low=float(low[column]),
             ci_high=float(high[column]),
             n=len(samples.keys),
+            seeds=len(result.values),
+            sources=sources_over(len(result.values), float(low[column])),
         )
         for column, metric in enumerate(METRICS)
     ]

@@ -16,7 +16,6 @@ from capsynth.reporting.scores import (
     read_answers,
     replicate,
     seeds_of,
-    sources_of,
 )
 from capsynth.reporting.tables import (
     Column,
@@ -81,7 +80,7 @@ def measure_variance(
     rows = []
     for answers in read_answers(paths).values():
         samples = answers.samples
-        design = design_of(samples, sources_of(samples.keys.tolist())[0])
+        design = design_of(samples)
         everything = np.arange(len(samples.keys))
         top1 = Measure("top1", metrics.METRICS["top1"], everything)
         replicated = replicate(samples, answers.runs, [top1], design, draws)

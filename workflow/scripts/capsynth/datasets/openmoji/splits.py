@@ -238,6 +238,7 @@ _SPLITS = (
     Split("train", "nothing: these are the training images"),
     Split("val", "nothing but the draw: fresh scenes of the same distribution"),
     Split("calibration", "nothing but the draw, as val: held out to fit temperatures on"),
+    Split("held-out", "nothing but the draw, as val: for learning curves"),
     Split(
         "v2",
         "rare subtypes are common, half the context bias, objects smaller and freer",
