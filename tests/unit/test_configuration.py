@@ -16,7 +16,7 @@ from capsynth.captions import ON_CUT, ON_REPEATED
 from capsynth.classes import CLASS_ID, ClassInfo
 from capsynth.config_checks import CORRUPTION_NAMES, PLACEHOLDERS, template_problems
 from capsynth.configuration import OVERRIDES, class_table, complete, complete_recipe, unused
-from capsynth.corruption_baselines import mce_obstacle
+from capsynth.corruption_baselines import mce_obstacle, resized_sets
 from capsynth.corruptions import CORRUPTIONS, IMAGENET_C, LIBRARIES, SEVERITIES
 from capsynth.datasets.layouts import LAYOUTS
 from capsynth.datasets.openmoji.splits import ALL_SPLITS
@@ -420,6 +420,26 @@ def test_only_the_published_imagenet_c_has_an_mce(values: dict[str, Any], reason
     obstacle = mce_obstacle(*published_c(**values))
     assert reason in obstacle
     assert bool(obstacle) == bool(reason)
+
+
+def test_corrupted_images_that_a_recipe_sees_at_another_size_are_told() -> None:
+    shipped = complete(default_config())
+    assert resized_sets(shipped["recipes"], shipped["eval_sets"]) == []
+    recipes = {
+        "small": {"image_size": 96, "eval_image_size": None},
+        "large": {"image_size": 160, "eval_image_size": 224},
+    }
+    _, stored = published_c()
+    made = {"severities": [1], "layout": "class-folders", "corruption_side": 96}
+    sets = {"plain": {"severities": []}, "c": stored, "made": made}
+    sets |= {"as-is": {**made, "corruption_side": 0}}
+    lines = resized_sets(recipes, sets)
+    assert [line.split(";")[0] for line in lines] == [
+        "eval_sets.c is corrupted at 224 pixels and resized for recipes that see another number "
+        "(small 96)",
+        "eval_sets.made is corrupted at 96 pixels and resized for recipes that see another number "
+        "(large 224)",
+    ]
 
 
 def test_a_data_set_of_other_classes_has_no_mce() -> None:
@@ -829,6 +849,11 @@ MISTAKES: dict[str, tuple[Change, str, str]] = {
     "learning curves of corruptions": (
         setting("learning_curves/eval_set", "openmoji-c"),
         "learning_curves.eval_set: 'openmoji-c' has corruptions",
+        "name a set of plain images",
+    ),
+    "learning curves of unknown images": (
+        setting("eval_sets/openmoji-held-out/unknown", True),
+        "learning_curves.eval_set: 'openmoji-held-out' has unknown",
         "name a set of plain images",
     ),
     "unknown set of learning curves": (
