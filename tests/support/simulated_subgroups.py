@@ -4,6 +4,7 @@
 """
 
 import argparse
+from functools import partial
 
 import numpy as np
 
@@ -52,7 +53,8 @@ def worst_class(name: str, images: int, repetitions: int) -> list[float]:
         right = (luck < moved[..., None]).astype(float)
         weights = weights_of(len(truth), images, rng)
         values, drawn = right.mean(axis=2), np.einsum("sgn,dgn->sdg", right, weights)
-        found = minima.worst(values, drawn, df)
+        bounds = partial(minima.group_bounds, values, drawn, df)
+        found = minima.worst(values.mean(axis=0), bounds)
         least = statistics.estimate(
             values.min(axis=1)[:, None], drawn.min(axis=2)[..., None], int(df.sum())
         )

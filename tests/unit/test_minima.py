@@ -1,5 +1,7 @@
 """The worst and the best of groups: what their intervals are made of, and how often they cover."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -23,10 +25,20 @@ def answers(
     return right.mean(axis=2), replicates, np.full(len(accuracies), images - 1)
 
 
+def worst(values: np.ndarray, replicates: np.ndarray, df: np.ndarray) -> minima.Extreme:
+    bounds = partial(minima.group_bounds, values, replicates, df)
+    return minima.worst(values.mean(axis=0), bounds)
+
+
+def gap(values: np.ndarray, replicates: np.ndarray, df: np.ndarray) -> minima.Extreme:
+    bounds = partial(minima.group_bounds, values, replicates, df)
+    return minima.gap(values.mean(axis=0), bounds)
+
+
 def test_the_worst_is_the_minimum_of_means_over_seeds() -> None:
     values = np.array([[0.2, 0.8, 0.5], [0.8, 0.4, 0.5]])
     replicates = np.repeat(values[:, None], 5, axis=1)
-    found = minima.worst(values, replicates, np.full(3, 9))
+    found = worst(values, replicates, np.full(3, 9))
     # Means 0.5, 0.6, 0.5; the mean of the minima of the seeds would be 0.3.
     assert (found.value, found.place) == (0.5, 0)
 
@@ -53,7 +65,7 @@ def test_the_interval_is_from_the_least_lower_to_the_least_corrected_upper_bound
     values, replicates, df = answers(np.linspace(0.4, 0.9, 5), 40, 3, np.random.default_rng(1))
     low, _ = minima.group_bounds(values, replicates, df, 0.025)
     _, high = minima.group_bounds(values, replicates, df, 0.025 / 5)
-    found = minima.worst(values, replicates, df)
+    found = worst(values, replicates, df)
     assert (found.low, found.high) == (low.min(), high.min())
 
 
@@ -62,7 +74,7 @@ def test_the_interval_of_the_worst_of_equal_groups_covers_and_that_of_the_draws_
     covered = naive = 0
     for _ in range(200):
         values, replicates, df = answers(np.full(10, 0.7), 40, 3, rng)
-        found = minima.worst(values, replicates, df)
+        found = worst(values, replicates, df)
         covered += found.low <= 0.7 <= found.high
         # What a bootstrap says that takes the worst group of every draw.
         low, high = np.quantile(replicates.mean(axis=0).min(axis=1), [0.025, 0.975])
@@ -73,9 +85,9 @@ def test_the_interval_of_the_worst_of_equal_groups_covers_and_that_of_the_draws_
 
 def test_the_gap_of_equal_groups_may_be_0_and_that_of_unequal_ones_may_not() -> None:
     rng = np.random.default_rng(3)
-    gaps = [minima.gap(*answers(np.full(4, 0.6), 50, 3, rng)) for _ in range(100)]
-    assert sum(gap.low == 0.0 for gap in gaps) >= 95
-    assert all(gap.value > 0.0 for gap in gaps)
-    unequal = minima.gap(*answers(np.array([0.95, 0.1, 0.5]), 200, 3, rng))
+    gaps = [gap(*answers(np.full(4, 0.6), 50, 3, rng)) for _ in range(100)]
+    assert sum(one.low == 0.0 for one in gaps) >= 95
+    assert all(one.value > 0.0 for one in gaps)
+    unequal = gap(*answers(np.array([0.95, 0.1, 0.5]), 200, 3, rng))
     assert 0.5 < unequal.low < 0.85 < unequal.high
     assert unequal.place == 1

@@ -33,6 +33,9 @@ PLACEHOLDERS: Mapping[str, tuple[str, ...]] = {
 # What any template may fill in beside that.
 OPTIONAL_PLACEHOLDERS = ("definition", "hypernym")
 
+# What two variants may differ in and still be one way of making images.
+NOT_OF_IMAGES = ("seed", "max_fallback")
+
 # The corruptions of each library; those of imagecorruptions are all of imagenet-c.
 CORRUPTION_NAMES: Mapping[str, tuple[str, ...]] = {
     "tiny-imagenet-c": (
@@ -179,7 +182,7 @@ def _check_privacy(config: Any) -> Iterator[str]:
         if name not in variants or not isinstance(twin, str) or twin not in variants:
             continue
         first, second = (
-            {key: value for key, value in variants[v].items() if key != "seed"}
+            {key: value for key, value in variants[v].items() if key not in NOT_OF_IMAGES}
             for v in (name, twin)
         )
         default = schema_at(("variants", "any", "seed"))["default"]
@@ -218,7 +221,12 @@ def _made_of(config: Any, training_set: str) -> tuple[Any, list[str]]:
     variants = section_of(config, "variants")
     settings = {name: section_of(variants, name) for name in shares}
     parts = [
-        repr((share, sorted((k, repr(v)) for k, v in settings[name].items() if k != "seed")))
+        repr(
+            (
+                share,
+                sorted((k, repr(v)) for k, v in settings[name].items() if k not in NOT_OF_IMAGES),
+            )
+        )
         for name, share in shares.items()
     ]
     return mix.get("real", 0), sorted(parts)

@@ -11,7 +11,7 @@ need no assumption on which group is the worst. With bounds of every group,
   accuracy: Bonferroni's inequality over all groups.
 
 They cover at least as often as they say, as far as the bounds of single groups do; the price is
-width, docs/statistics.md has how much.
+width, docs/evaluation-sets.md has how much.
 """
 
 from collections.abc import Callable
@@ -62,17 +62,32 @@ def group_bounds(
     Returns:
         Two arrays of shape (groups,).
     """
+    found = statistics.estimate(values, replicates, df_images, 1.0 - 2.0 * tail)
+    images = np.asarray(df_images) + 1
+    return not_narrower(found.low, found.high, found.value, images, tail)
+
+
+def not_narrower(
+    low: Floats, high: Floats, accuracy: Floats, images: Integers, tail: float
+) -> tuple[Floats, Floats]:
+    """Return bounds that are nowhere inside those of Clopper and Pearson, nor outside of [0, 1].
+
+    Args:
+        low: Lower bounds, shape (groups,).
+        high: Upper bounds.
+        accuracy: What they are of.
+        images: Of each group.
+        tail: Probability that a bound is wrong.
+    """
     from scipy import special  # slow to import, and each start of Snakemake may import this
 
-    found = statistics.estimate(values, replicates, df_images, 1.0 - 2.0 * tail)
-    images = np.asarray(df_images) + 1.0
-    right = np.clip(found.value, 0.0, 1.0) * images
+    right = np.clip(accuracy, 0.0, 1.0) * images
     wrong = images - right
-    low = special.betaincinv(np.maximum(right, 1e-12), wrong + 1.0, tail)
-    high = special.betaincinv(right + 1.0, np.maximum(wrong, 1e-12), 1.0 - tail)
-    low = np.where(right < 1e-9, 0.0, low)
-    high = np.where(wrong < 1e-9, 1.0, high)
-    return np.minimum(found.low, low).clip(0.0, 1.0), np.maximum(found.high, high).clip(0.0, 1.0)
+    least = special.betaincinv(np.maximum(right, 1e-12), wrong + 1.0, tail)
+    most = special.betaincinv(right + 1.0, np.maximum(wrong, 1e-12), 1.0 - tail)
+    least = np.where(right < 1e-9, 0.0, least)
+    most = np.where(wrong < 1e-9, 1.0, most)
+    return np.minimum(low, least).clip(0.0, 1.0), np.maximum(high, most).clip(0.0, 1.0)
 
 
 def worst(mean: Floats, bounds: Bounds, level: float = LEVEL) -> Extreme:

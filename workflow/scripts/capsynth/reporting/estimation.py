@@ -303,9 +303,12 @@ def _worst_class(
     """Return the least accuracy of a class."""
     columns = [column for column, measure in enumerate(scores.shares) if measure.is_class]
     classes = shares.take(columns)
+    images = np.array([scores.distinct[scores.shares[column].name] for column in columns])
 
     def bounds(tail: float) -> tuple[Floats, Floats]:
-        return proportions.score_interval(replace(classes, level=1.0 - 2.0 * tail), sizes[columns])
+        at_level = replace(classes, level=1.0 - 2.0 * tail)
+        found = proportions.score_interval(at_level, sizes[columns])
+        return minima.not_narrower(*found, classes.value, images, tail)
 
     return minima.worst(classes.value, bounds)
 
