@@ -857,12 +857,12 @@ MISTAKES: dict[str, tuple[Change, str, str]] = {
         "name a set of plain images",
     ),
     "probe on a set of known classes": (
-        setting("probes/eval_sets", ["openmoji-val"]),
+        setting("probes", {"eval_sets": ["openmoji-val"]}),
         "probes.eval_sets[0]: the classes of 'openmoji-val' are those that classifiers were",
         "name a set with unknown: true",
     ),
     "probe on an unknown set": (
-        setting("probes/eval_sets", ["openmoji-values"]),
+        setting("probes", {"eval_sets": ["openmoji-values"]}),
         "probes.eval_sets[0]: 'openmoji-values' is not one of the eval_sets",
         "did you mean 'openmoji-val'?",
     ),
