@@ -104,7 +104,7 @@ demo-full: $(RUN_STAMP) ## go on from it with all that it has no time for: about
 	@$(call run_experiment,--configfile config/full.yaml)
 
 .PHONY: findings
-findings: $(RUN_STAMP) ## the same with seven training seeds, for docs/findings.md
+findings: $(RUN_STAMP) ## all of it with seven training seeds and 400 steps, for docs/findings.md
 	@$(call run_experiment,--configfile config/full.yaml config/findings.yaml)
 
 .PHONY: findings-again

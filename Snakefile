@@ -27,6 +27,7 @@ include: "workflow/rules/common/privacy.smk"
 include: "workflow/rules/common/confusions.smk"
 include: "workflow/rules/common/calibration.smk"
 include: "workflow/rules/common/convergence.smk"
+include: "workflow/rules/common/probing.smk"
 include: "workflow/rules/common/robustness.smk"
 include: "workflow/rules/common/fidelity.smk"
 include: "workflow/rules/common/labels.smk"
@@ -57,6 +58,7 @@ for stage_file in rule_files(
     "confusions",
     "calibration",
     "convergence",
+    "probing",
     "robustness",
     "fidelity",
     "labels",

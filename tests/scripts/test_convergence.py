@@ -26,7 +26,6 @@ STEPS = (2, 4, 6, 8)
 # Held-out images: 30 of a class; accuracy rises by step, and images differ in ease.
 CLASSES = np.repeat([0, 1, 2], 30)
 OWN_CLASSES = np.repeat([0, 1, 2], 8)
-DRAWS = 2000
 
 
 def history_of(rng: np.random.Generator, level: float) -> dict[str, Any]:
@@ -58,9 +57,9 @@ def histories(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int],
 
 
 def measure(
-    folder: Path, files: dict[tuple[str, int], Path], predictions: list[Path], draws: int = DRAWS
+    folder: Path, files: dict[tuple[str, int], Path], predictions: list[Path]
 ) -> tuple[list[CurvePoint], list[Score]]:
-    line = ["--dataset", "toy", "--curve-set", "toy-held-out", "--draws", str(draws)]
+    line = ["--dataset", "toy", "--curve-set", "toy-held-out"]
     for (name, seed), path in files.items():
         line += ["--run", name, "tiny", str(seed), str(path)]
     if predictions:
@@ -90,11 +89,26 @@ def answers_of(path: Path) -> np.ndarray:
     return np.array([unpack_answers(point) for point in json.loads(path.read_text())["curve"]])
 
 
-def stratified_variance(values: np.ndarray, classes: np.ndarray) -> float:
-    """Variance of a stratified mean, Cochran, Sampling Techniques, 1977, equation 5.7."""
-    n = len(values)
-    of_classes = [values[classes == c] for c in np.unique(classes)]
-    return float(sum((len(v) / n) ** 2 * v.var(ddof=1) / len(v) for v in of_classes))
+def variance_of_sum(values: np.ndarray, classes: np.ndarray) -> float:
+    """Variance of a sum over images that are drawn within their class, each on its own.
+
+    Of the u images of a class it is u times the variance within the class, to whose u - 1 degrees
+    of freedom one is added of the variance over all classes.
+    """
+    overall = ((values - values.mean()) ** 2).mean()
+    squares = [((v - v.mean()) ** 2).sum() for v in (values[classes == c] for c in set(classes))]
+    return float(sum(square + overall for square in squares))
+
+
+def variance_of_share(correct: np.ndarray, classes: np.ndarray) -> float:
+    """Variance of a share: one image's worth is added."""
+    return (variance_of_sum(correct * 1.0, classes) + 1.0) / len(correct) ** 2
+
+
+def wilson(share: float, half: float, n: int) -> list[float]:
+    """Wilson's interval, Probable Inference, 1927: the roots of (share - p)² = h p (1 - p)."""
+    h = half**2 / (share * (1 - share) + 1 / n)
+    return sorted(np.roots([1 + h, -(2 * share + h), share**2]).real.tolist())
 
 
 def half_width(row: Score) -> float:
@@ -113,9 +127,9 @@ def test_points_of_a_run_have_the_intervals_of_a_stratified_sample(
     for point, correct in zip(points, answers_of(histories["caption", 1]), strict=True):
         assert point.accuracy == pytest.approx(correct.mean(), abs=1e-6)
         assert point.chance == pytest.approx(1 / 3, abs=1e-6)
-        expected = stats.t.ppf(0.975, 90 - 3) * stratified_variance(correct * 1.0, CLASSES) ** 0.5
-        # 2,000 draws: the standard deviation is known within 1.6 % (one sigma).
-        assert point.ci_high - point.accuracy == pytest.approx(expected, rel=0.08)
+        half = stats.norm.ppf(0.975) * variance_of_share(correct, CLASSES) ** 0.5
+        bounds = [point.ci_low, point.ci_high]
+        assert bounds == pytest.approx(wilson(correct.mean(), half, 90), abs=2e-6)
 
 
 def test_the_gain_of_the_last_quarter_is_paired_by_image(
@@ -129,10 +143,12 @@ def test_the_gain_of_the_last_quarter_is_paired_by_image(
         gains.append(difference.mean())
         assert row.value == pytest.approx(difference.mean(), abs=1e-6)
         assert row.n == 90
-        expected = stats.t.ppf(0.975, 87) * stratified_variance(difference, CLASSES) ** 0.5
-        assert half_width(row) == pytest.approx(expected, rel=0.08)
+        expected = stats.t.ppf(0.975, 90 - 3) * variance_of_sum(difference, CLASSES) ** 0.5 / 90
+        assert half_width(row) == pytest.approx(expected, abs=2e-6)
+        assert (row.seeds, row.sources, row.distinct) == (1, "images", 90)
     summary = index.summaries["toy", "caption", "tiny", "toy-held-out", "last_quarter_gain"]
     assert summary.value == pytest.approx(np.mean(gains), abs=1e-6)
+    assert (summary.seeds, summary.sources) == (3, "images+training-seeds")
     end = index.summaries["toy", "caption", "tiny", "toy-held-out", "held_out_top1"]
     last = [answers_of(histories["caption", seed])[3].mean() for seed in SEEDS]
     assert end.value == pytest.approx(np.mean(last), abs=1e-6)
@@ -149,7 +165,7 @@ def test_accuracy_in_distribution_is_that_of_scores_csv(
     in_distribution: list[Path],
     scores_csv: Path,
 ) -> None:
-    _, rows = measure(tmp_path, histories, in_distribution, draws=200)
+    _, rows = measure(tmp_path, histories, in_distribution)
     known = {
         (r.training_set, r.seed): r
         for r in read_scores(scores_csv)
@@ -173,11 +189,9 @@ def test_the_gap_holds_the_chance_of_both_samples(
         predictions = read_predictions(path)
         test = (predictions.prediction == predictions.target) * 1.0
         assert row.value == pytest.approx(train.mean() - test.mean(), abs=1e-6)
-        variance = stratified_variance(train, OWN_CLASSES)
-        variance += stratified_variance(test, predictions.target)
-        df = min(len(train), len(test)) - 3
-        expected = stats.t.ppf(0.975, df) * variance**0.5
-        assert half_width(row) == pytest.approx(expected, rel=0.08)
+        variance = variance_of_share(train, OWN_CLASSES)
+        variance += variance_of_share(test, predictions.target)
+        assert half_width(row) == pytest.approx(stats.norm.ppf(0.975) * variance**0.5, abs=2e-6)
         assert row.n == len(test)
     own_row = index.runs["toy", "real", "tiny", "training-set", "train_top1"][0]
     assert own_row.n == len(OWN_CLASSES)
@@ -188,15 +202,18 @@ def test_images_of_one_source_are_drawn_together(
 ) -> None:
     alone = {("real", 0): histories["real", 0]}
     value = json.loads(alone["real", 0].read_text())
-    # Twins of one answer: eight images are as many as four.
-    correct = np.repeat(np.arange(12) % 3 > 0, 2)
-    value["own_images"] |= {**pack_answers(correct), "sources": (np.arange(24) // 2).tolist()}
+    # Twins of one answer: 24 images say as much as 12, whose sum counts twice.
+    once = np.arange(12) % 3 > 0
+    twice = {**pack_answers(np.repeat(once, 2)), "sources": (np.arange(24) // 2).tolist()}
+    value["own_images"] |= twice
     twins = tmp_path / "twins.json"
     twins.write_text(json.dumps(value))
     _, rows = measure(tmp_path, {("real", 0): twins}, [])
     (row,) = (r for r in rows if r.metric == "train_top1" and r.seed == 0)
-    variance = stratified_variance(correct[::2] * 1.0, OWN_CLASSES[::2])
-    assert half_width(row) == pytest.approx(stats.t.ppf(0.975, 9) * variance**0.5, rel=0.08)
+    variance = (variance_of_sum(2.0 * once, OWN_CLASSES[::2]) + 24 / 12) / 24**2
+    half = stats.t.ppf(0.975, 12 - 3) * variance**0.5
+    assert [row.ci_low, row.ci_high] == pytest.approx(wilson(once.mean(), half, 24), abs=2e-6)
+    assert (row.n, row.distinct) == (24, 12)
     assert {r.metric for r in rows} == {"held_out_top1", "last_quarter_gain", "train_top1"}
 
 

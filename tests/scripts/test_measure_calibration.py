@@ -76,7 +76,7 @@ def test_metrics_agree_with_torchmetrics_and_scikit_learn_before_and_after_scali
 
 def test_summaries_are_means_of_runs_inside_their_intervals(calibrated: Path) -> None:
     index = index_scores(read_scores(calibrated / "calibration.csv"))
-    assert len(index.summaries) == 3 * (3 * 10 + 1)
+    assert len(index.summaries) == 3 * (3 * 12 + 1)
     for name, row in index.summaries.items():
         runs = index.runs[name]
         assert len(runs) == 3
@@ -110,7 +110,14 @@ def test_without_a_calibration_set_nothing_is_scaled(
 ) -> None:
     measure(prediction_files, [], tmp_path)
     metrics = {row.metric for row in read_scores(tmp_path / "calibration.csv")}
-    assert metrics == {"ece", "adaptive_ece", "classwise_ece", "nll", "brier"}
+    assert metrics == {
+        "ece",
+        "adaptive_ece",
+        "adaptive_ece_shared",
+        "classwise_ece",
+        "nll",
+        "brier",
+    }
     make_calibration_table(["--calibration", str(tmp_path / "calibration.csv"), "--config-json",
                             settings_json, "--output-dir", str(tmp_path)])  # fmt: skip
     text = (tmp_path / "calibration.md").read_text()

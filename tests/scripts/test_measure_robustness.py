@@ -13,8 +13,9 @@ from capsynth.errors import CapsynthError
 from capsynth.files import write_json
 from capsynth.predictions import Predictions, read_predictions, write_predictions
 from capsynth.records import read_records
+from capsynth.reporting.estimation import score_accuracy
 from capsynth.reporting.robustness_scores import LinePoint, published_line
-from capsynth.reporting.scores import index_scores, read_scores
+from capsynth.reporting.scores import index_scores, read_answers, read_scores
 from capsynth.reporting.variance_scores import Variance
 from capsynth.robustness import ALEXNET_CLEAN_ERROR, ALEXNET_ERROR
 from capsynth.statistics import variance_components
@@ -117,6 +118,21 @@ def test_five_controls_give_no_line_and_every_cell_says_why(
         text = (tmp_path / f"robustness.{suffix}").read_text()
         assert "No line is fitted: that needs 6 controls" in text
         assert "5 of 6 controls" in text
+
+
+def test_what_is_above_chance_is_decided_by_the_intervals_of_the_scores(
+    prediction_files: list[Path], scores_csv: Path
+) -> None:
+    index = index_scores(read_scores(scores_csv))
+    compared = 0
+    for (dataset, eval_set), answers in read_answers(prediction_files).items():
+        for row in score_accuracy(answers):
+            theirs = index.summaries[dataset, row.training_set, row.recipe, eval_set, "top1"]
+            assert (row.value, row.ci_low, row.ci_high) == pytest.approx(
+                (theirs.value, theirs.ci_low, theirs.ci_high), abs=1e-6
+            )
+            compared += 1
+    assert compared == 9
 
 
 def test_what_is_at_chance_is_no_part_of_the_line_and_gets_no_value(

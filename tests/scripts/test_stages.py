@@ -1,5 +1,6 @@
 """The stages' command lines, from a folder of images to predictions, on tiny models."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -445,7 +446,25 @@ def test_every_image_of_an_evaluation_set_is_predicted_once(tmp_path: Path, real
     predictions = read_predictions(tmp_path / "p.parquet")
     assert list(predictions.keys) == [r.key for r in read_manifest(eval_set[1])]
     assert list(predictions.target) == [0] * 5 + [1] * 5
+    assert predictions.sources is None  # no two are alike
     assert predictions.probabilities.sum(axis=1) == pytest.approx(1)
+
+
+def test_one_photograph_under_two_keys_is_known_by_its_content(tmp_path: Path, real: Path) -> None:
+    checkpoint = tmp_path / "c.safetensors"
+    train(real, checkpoint, epochs=1)
+    # The same picture in another class is another unit: images are drawn within their class.
+    first = sorted((tmp_path / "source" / "bat").iterdir())[0]
+    shutil.copy(first, first.with_name("bat_again.png"))
+    shutil.copy(first, tmp_path / "source" / "car" / "car_also.png")
+    eval_set = pack_eval(tmp_path / "source", ["bat", "car"], tmp_path)
+    evaluate(checkpoint, eval_set, tmp_path / "p.parquet")
+    predictions = read_predictions(tmp_path / "p.parquet")
+    assert predictions.sources is not None
+    shown = dict(zip(predictions.keys.tolist(), predictions.sources.tolist(), strict=True))
+    assert shown.pop("bat_again") == first.stem
+    assert all(key == source for key, source in shown.items())
+    assert "car_also" in shown
 
 
 def test_an_evaluation_set_with_other_classes_is_refused(

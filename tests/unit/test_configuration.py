@@ -16,7 +16,7 @@ from capsynth.captions import ON_CUT, ON_REPEATED
 from capsynth.classes import CLASS_ID, ClassInfo
 from capsynth.config_checks import CORRUPTION_NAMES, PLACEHOLDERS, template_problems
 from capsynth.configuration import OVERRIDES, class_table, complete, complete_recipe, unused
-from capsynth.corruption_baselines import mce_obstacle
+from capsynth.corruption_baselines import mce_obstacle, resized_sets
 from capsynth.corruptions import CORRUPTIONS, IMAGENET_C, LIBRARIES, SEVERITIES
 from capsynth.datasets.layouts import LAYOUTS
 from capsynth.datasets.openmoji.splits import ALL_SPLITS
@@ -422,6 +422,26 @@ def test_only_the_published_imagenet_c_has_an_mce(values: dict[str, Any], reason
     assert bool(obstacle) == bool(reason)
 
 
+def test_corrupted_images_that_a_recipe_sees_at_another_size_are_told() -> None:
+    shipped = complete(default_config())
+    assert resized_sets(shipped["recipes"], shipped["eval_sets"]) == []
+    recipes = {
+        "small": {"image_size": 96, "eval_image_size": None},
+        "large": {"image_size": 160, "eval_image_size": 224},
+    }
+    _, stored = published_c()
+    made = {"severities": [1], "layout": "class-folders", "corruption_side": 96}
+    sets = {"plain": {"severities": []}, "c": stored, "made": made}
+    sets |= {"as-is": {**made, "corruption_side": 0}}
+    lines = resized_sets(recipes, sets)
+    assert [line.split(";")[0] for line in lines] == [
+        "eval_sets.c is corrupted at 224 pixels and resized for recipes that see another number "
+        "(small 96)",
+        "eval_sets.made is corrupted at 96 pixels and resized for recipes that see another number "
+        "(large 224)",
+    ]
+
+
 def test_a_data_set_of_other_classes_has_no_mce() -> None:
     _, eval_set = published_c()
     assert "1,000 classes" in mce_obstacle(complete(folder_config())["dataset"], eval_set)
@@ -459,9 +479,9 @@ def test_every_preset_is_complete_by_itself_and_known_to_the_schema() -> None:
 def test_the_default_experiment_writes_out_the_preset_of_its_recipe() -> None:
     recipe = complete(default_config())["recipes"]["cpu-tiny"]
     preset = complete_recipe({"base": "cpu-tiny"})
-    changed = {key: value for key, value in recipe.items() if preset[key] != value}
-    # Nothing else: data of one's own have their number of epochs, and photographs are no drawings.
-    assert changed == {"base": None, "steps": 300, "color_jitter": 0.4}
+    changed = {key: value for key, value in recipe.items() if preset.get(key) != value}
+    # Nothing else: other data sets have their own number of epochs, and photographs no outlines.
+    assert changed == {"steps": 300, "color_jitter": 0.4}
 
 
 @pytest.mark.parametrize(
@@ -829,6 +849,11 @@ MISTAKES: dict[str, tuple[Change, str, str]] = {
     "learning curves of corruptions": (
         setting("learning_curves/eval_set", "openmoji-c"),
         "learning_curves.eval_set: 'openmoji-c' has corruptions",
+        "name a set of plain images",
+    ),
+    "learning curves of unknown images": (
+        setting("eval_sets/openmoji-held-out/unknown", True),
+        "learning_curves.eval_set: 'openmoji-held-out' has unknown",
         "name a set of plain images",
     ),
     "unknown set of learning curves": (

@@ -62,6 +62,7 @@ def test_a_confident_and_right_classifier_is_perfect_by_every_metric() -> None:
         "brier": 0.0,
         "ece": 0.0,
         "adaptive_ece": 0.0,
+        "adaptive_ece_shared": 0.0,
         "balanced_accuracy": 1.0,
         "macro_precision": 1.0,
         "worst_class": 1.0,
@@ -80,7 +81,8 @@ def test_equal_probabilities_rank_in_class_order() -> None:
     assert scores.correct_top5.tolist() == [True] * 5 + [False] * 2
 
 
-@pytest.mark.parametrize("name", metrics.METRICS)
+# Draws of adaptive_ece have the bins of all samples.
+@pytest.mark.parametrize("name", [name for name in metrics.METRICS if name != "adaptive_ece"])
 def test_a_weight_of_two_is_the_same_sample_twice(name: str) -> None:
     probabilities, prediction, target = random_run(3)
     scores = metrics.score_samples(probabilities, prediction, target)

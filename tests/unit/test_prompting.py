@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import settings as checks
 from hypothesis import strategies as st
 
+from capsynth.class_words import check_class_words, class_fields
 from capsynth.classes import ClassInfo, class_table
 from capsynth.config_checks import PLACEHOLDERS
 from capsynth.errors import CapsynthError
@@ -19,8 +20,6 @@ from capsynth.files import read_json_lines, write_json_lines
 from capsynth.prompting import (
     STRATEGIES,
     PromptSettings,
-    check_class_words,
-    class_fields,
     fill,
     noise_seed,
     placeholders,

@@ -1,5 +1,6 @@
 """Costs of made-up jobs, counted by hand."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,18 @@ def test_accuracy_is_divided_by_the_hours_of_what_it_rests_on_and_one_training()
     assert caption == [0.5, 0.25, 0.75, 60.0, 10.0, 90.0, pytest.approx(60 / 0.75)]
     with pytest.raises(CapsynthError, match="real, tiny: no score on 'val'"):
         accuracy_cost_table(ROWS, SCORES[1:], SETTINGS)
+
+
+def test_accuracy_at_chance_is_marked() -> None:
+    sizes = [
+        Score("toy", "real", "tiny", None, "val", f"top1/{name}", 0.5, 0.1, 0.9, n)
+        for name, n in (("bat", 4), ("car", 46))
+    ]
+    clear = replace(SCORES[0], ci_low=0.93)
+    table = accuracy_cost_table(ROWS, [clear, *SCORES[1:], *sizes], SETTINGS)
+    assert [row[5].faint for row in table.rows] == [False, True]
+    assert table.rows[1][5].text == "60.0 [10.0, 90.0]°"
+    assert "° not clearly above chance" in table.note
 
 
 def test_gpu_hours_count_where_there_are_any() -> None:

@@ -322,6 +322,26 @@ def test_one_panel_an_evaluation_set_and_one_line_a_training_set(tmp_path: Path)
     assert list(figure.axes[0].containers[1].lines[0].get_ydata()) == [0.8, 0.65, 0.53]
 
 
+def test_the_figure_of_a_sweep_has_a_line_of_chance_and_grey_points_at_it(tmp_path: Path) -> None:
+    path = joined(tmp_path)
+    names = path.read_text().splitlines()[0].split(",")
+    place = {name: names.index(name) for name in names}
+    example = next(line for line in path.read_text().splitlines() if ",unbiased,top1," in line)
+    rows = []
+    for class_id, n in (("bat", 7), ("car", 3)):
+        row = example.split(",")
+        row[place["metric"]], row[place["n"]] = f"top1/{class_id}", str(n)
+        rows.append(",".join(row))
+    path.write_text(path.read_text() + "".join(f"{row}\n" for row in rows))
+    read = sweep_figure.read_sweep_scores(path)
+    assert read.chance["unbiased"] == pytest.approx(0.7)
+    figure = sweep_figure._figure(read, ["real"], ["unbiased"])
+    axes = figure.axes[0]
+    assert [0.7, 0.7] in [list(line.get_ydata()) for line in axes.lines]
+    # Of 0.8, 0.65 and 0.53 with bounds of a few points, two reach 70 %.
+    assert len(axes.collections[-1].get_offsets()) == 2
+
+
 def test_values_that_are_no_numbers_stand_in_their_order() -> None:
     assert sweep_figure.places(["sgd", "adamw", "sgd"]) == {"sgd": 0.0, "adamw": 1.0}
     assert sweep_figure.places(["1", "10"]) == {"1": 1.0, "10": 10.0}

@@ -20,11 +20,9 @@ rule measure_convergence:
     resources:
         mem_mb=grows(8000),
         runtime=grows(60),
-    params:
-        draws=flags(draws=config["report"]["draws"]),
     shell:
         f"{RUN}/measure_convergence.py"
-        " @{input.arguments:q} {params.draws}"
+        " @{input.arguments:q}"
         " --curves {output.curves:q} --output {output.convergence:q} 2> {log:q}"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from capsynth import cli
 from capsynth.records import write_records
-from capsynth.reporting.convergence import CurvePoint, Measured, measure_convergence
+from capsynth.reporting.convergence import CurvePoint, Names, measure_convergence
 from capsynth.reporting.scores import RunName, write_scores
 
 
@@ -27,7 +27,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--predictions", type=Path, nargs="*", default=[], help="in distribution; none for no gap"
     )
-    parser.add_argument("--draws", type=int, default=1000, help="bootstrap replicates")
     parser.add_argument("--curves", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args(argv)
@@ -35,9 +34,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         RunName(training_set, recipe, int(seed)): Path(history)
         for training_set, recipe, seed, history in args.run
     }
-    points, rows = measure_convergence(
-        histories, args.predictions, Measured(args.dataset, args.curve_set, args.draws)
-    )
+    names = Names(args.dataset, args.curve_set)
+    points, rows = measure_convergence(histories, args.predictions, names)
     write_records(args.curves, CurvePoint, points)
     write_scores(args.output, rows)
 

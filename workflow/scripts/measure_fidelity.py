@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="extractor, kind, name, files of features; once a set",
     )  # fmt: skip
     parser.add_argument("--max-images", type=int, default=10000, help="of a set or a class of it")
-    parser.add_argument("--draws", type=int, default=10, help="deals behind a standard error")
+    parser.add_argument("--draws", type=int, default=5, help="deals behind a standard error")
     parser.add_argument("--neighbours", type=int, default=5)
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args(argv)

@@ -19,6 +19,8 @@ TILE = 2 * IMAGE_SIDE
 GAP = 4
 LABEL_WIDTH = 112
 ROWS_PER_SPLIT = 2
+# Further draws of what `val` shows.
+LIKE_VAL = ("held-out", "calibration")
 LEVELS = 32
 # What classifiers of the embedded experiment see, and images are corrupted at: corruption_side.
 CORRUPTED_SIDE = 32
@@ -45,11 +47,12 @@ def sheet(rows: Sequence[tuple[str, Sequence[Image.Image]]], heads: Sequence[str
 
 
 def splits_sheet(seed: int, context_bias: float) -> Image.Image:
-    """Show every class in every split, ``ROWS_PER_SPLIT`` scenes each."""
+    """Show every class in every split that looks different, ``ROWS_PER_SPLIT`` scenes each."""
     class_ids = [c.class_id for c in CLASSES]
     rows = [
         (split, [draw_real_scene(split, seed, c, index, context_bias)[0] for c in class_ids])
         for split in SPLITS
+        if split not in LIKE_VAL
         for index in range(ROWS_PER_SPLIT)
     ]
     return sheet(rows, class_ids)

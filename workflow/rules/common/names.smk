@@ -10,7 +10,7 @@ from capsynth.caches import keep_caches
 from capsynth.configuration import class_table, complete
 from capsynth.files import dump_json
 from capsynth.job_environment import prepare_environment
-from capsynth.prompting import check_class_words, class_fields
+from capsynth.class_words import check_class_words, class_fields
 from capsynth.shards import shard_name, split_shard_name
 
 # Jobs inherit it; nodes of a cluster may have no home.

@@ -1,7 +1,8 @@
 # Prompts: what their rule reads and is told.
 from dataclasses import asdict
 
-from capsynth.prompting import CLASS_WORDS, STRATEGIES, class_fields, templates_of
+from capsynth.class_words import class_fields
+from capsynth.prompting import CLASS_WORDS, STRATEGIES, templates_of
 
 # By variant: the templates, its own or those of its strategy, and the words they take of a class.
 PROMPT_TEMPLATES = {

@@ -52,6 +52,7 @@ REPORT_FILES = [
     *ROBUSTNESS_REPORT,
     *CALIBRATION_REPORT,
     *CONVERGENCE_REPORT,
+    *PROBE_REPORT,
     *(f"results/report/class-gains-{i}.png" for i in range(len(COMPARISONS))),
     *(["results/report/gallery.html"] if GALLERY_CAPTIONERS else []),
     *(["results/report/senses.png"] if GALLERY_CAPTIONERS and GALLERY["ambiguous"] else []),

@@ -4,6 +4,7 @@ import os
 
 from snakemake.logging import logger
 
+from capsynth.corruption_baselines import resized_sets
 from capsynth.datasets.entries import class_entries
 from capsynth.datasets.overlaps import Taken, equal_classes, overlaps
 from capsynth.names import shown
@@ -48,6 +49,7 @@ def image_warnings():
         taken.get(CALIBRATION_SET),
         taken.get(CURVE_SET),
     )
+    lines += resized_sets(config["recipes"], sets)
     lines += equal_classes(CLASSES.values(), dataset_folders())
     if config["dataset"]["source"] == "folder" and config["dataset"]["classes"] is None:
         root = config["dataset"]["path"]

@@ -32,6 +32,9 @@ PLACEHOLDERS: Mapping[str, tuple[str, ...]] = {
 # What any template may fill in beside that.
 OPTIONAL_PLACEHOLDERS = ("definition", "hypernym")
 
+# What two variants may differ in and still be one way of making images.
+NOT_OF_IMAGES = ("seed", "max_fallback")
+
 # The corruptions of each library; those of imagecorruptions are all of imagenet-c.
 CORRUPTION_NAMES: Mapping[str, tuple[str, ...]] = {
     "tiny-imagenet-c": (
@@ -94,6 +97,8 @@ def _references(config: Any) -> Iterator[tuple[KeyPath, Any, str]]:
         yield ("report", "ablation_baseline"), report["ablation_baseline"], "training_sets"
     if report.get("calibration_set") is not None:
         yield ("report", "calibration_set"), report["calibration_set"], "eval_sets"
+    for index, name in enumerate(list_of(section_of(config, "probes"), "eval_sets")):
+        yield ("probes", "eval_sets", index), name, "eval_sets"
     curves = section_of(config, "learning_curves")
     if curves.get("eval_set") is not None:
         yield ("learning_curves", "eval_set"), curves["eval_set"], "eval_sets"
@@ -163,6 +168,7 @@ def check_values(config: Any) -> Iterator[str]:
     yield from _check_privacy(config)
     yield from _check_calibration_set(config)
     yield from _check_curve_set(config)
+    yield from _check_probe_sets(config)
     yield from check_unknown_sets(config)
     yield from check_groups(config)
     yield from _check_replicates(config)
@@ -177,7 +183,7 @@ def _check_privacy(config: Any) -> Iterator[str]:
         if name not in variants or not isinstance(twin, str) or twin not in variants:
             continue
         first, second = (
-            {key: value for key, value in variants[v].items() if key != "seed"}
+            {key: value for key, value in variants[v].items() if key not in NOT_OF_IMAGES}
             for v in (name, twin)
         )
         default = schema_at(("variants", "any", "seed"))["default"]
@@ -235,11 +241,22 @@ def _check_curve_set(config: Any) -> Iterator[str]:
                 "not reported; name another set"
             )
     entry = section_of(section_of(config, "eval_sets"), name)
-    for key in ("classes", "corruptions"):
+    for key in ("classes", "corruptions", "unknown"):
         if entry.get(key):
             yield (
                 f"learning_curves.eval_set: {name!r} has {key}; name a set of plain images of all "
                 "classes"
+            )
+
+
+def _check_probe_sets(config: Any) -> Iterator[str]:
+    sets = section_of(config, "eval_sets")
+    for index, name in enumerate(list_of(section_of(config, "probes"), "eval_sets")):
+        entry = sets.get(name) if isinstance(name, str) else None
+        if isinstance(entry, dict) and not entry.get("unknown"):
+            yield (
+                f"probes.eval_sets[{index}]: the classes of {name!r} are those that classifiers were "
+                "trained on; name a set with unknown: true"
             )
 
 
@@ -263,7 +280,12 @@ def _made_of(config: Any, training_set: str) -> tuple[Any, list[str]]:
     variants = section_of(config, "variants")
     settings = {name: section_of(variants, name) for name in shares}
     parts = [
-        repr((share, sorted((k, repr(v)) for k, v in settings[name].items() if k != "seed")))
+        repr(
+            (
+                share,
+                sorted((k, repr(v)) for k, v in settings[name].items() if k not in NOT_OF_IMAGES),
+            )
+        )
         for name, share in shares.items()
     ]
     return mix.get("real", 0), sorted(parts)

@@ -1,10 +1,12 @@
-"""Whether the errors under corruptions of an evaluation set may be set against AlexNet's."""
+"""What errors under corruptions compare with: AlexNet's, and those at another size of images."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from capsynth.config_checks import CORRUPTION_NAMES
 
+# Side of the published images, pixels.
+PUBLISHED_SIDE = 224
 # Corruptions at severities of the published set.
 _ALL = frozenset((name, s) for name in CORRUPTION_NAMES["imagecorruptions"] for s in range(1, 6))
 
@@ -31,3 +33,36 @@ def mce_obstacle(dataset: Mapping[str, Any], eval_set: Mapping[str, Any]) -> str
     if kinds != _ALL:
         reasons.append("it has not the 15 corruptions at 5 severities")
     return "; ".join(reasons)
+
+
+def resized_sets(
+    recipes: Mapping[str, Mapping[str, Any]], eval_sets: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    """Return a line on each corruption set that some recipe's classifiers see at another size.
+
+    Their images are resized after they were corrupted: noise gets weaker where they are reduced.
+    Sets whose images are corrupted as they are have no known size and no line.
+
+    Args:
+        recipes: The recipes, as the configuration is filled in.
+        eval_sets: The evaluation sets, likewise.
+    """
+    sizes = {name: r["eval_image_size"] or r["image_size"] for name, r in recipes.items()}
+    lines = []
+    for name, entry in eval_sets.items():
+        if not entry["severities"]:
+            continue
+        is_stored = entry["layout"] == "corruption-folders"
+        side = PUBLISHED_SIDE if is_stored else entry["corruption_side"]
+        others = [f"{recipe} {size}" for recipe, size in sizes.items() if size != side]
+        if side and others:
+            remedy = (
+                f"no published number compares with others than those at {PUBLISHED_SIDE}"
+                if is_stored
+                else "set corruption_side to what is seen, in a set for each size"
+            )
+            lines.append(
+                f"eval_sets.{name} is corrupted at {side} pixels and resized for recipes that see "
+                f"another number ({', '.join(others)}); {remedy}"
+            )
+    return lines

@@ -92,9 +92,9 @@ def frechet_distance(real: Floats, synthetic: Floats) -> float:
     Inception network).
 
     With any roots S1 = L1 L1ᵀ and S2 = L2 L2ᵀ, the last trace is the sum of the singular values of
-    L1ᵀ L2. The roots are triangles of a QR decomposition of the centred features: no covariance is
-    built, which would square the condition number, and no root of a product that need not be
-    symmetric is taken, so nothing is added to its diagonal and no imaginary part is dropped.
+    L1ᵀ L2. The roots are the centred features, or triangles of their QR decomposition: no
+    covariance is built, which would square the condition number, and no root of a product that need
+    not be symmetric is taken, so nothing is added to its diagonal and no imaginary part is dropped.
 
     With fewer images than dimensions the covariances are singular; the formula and this way of
     computing it hold, but the estimate is far above what more images would give (Chong and Forsyth,
@@ -119,6 +119,9 @@ def frechet_distance(real: Floats, synthetic: Floats) -> float:
 def _mean_and_root(features: Floats) -> tuple[Doubles, Doubles]:
     """Return the mean, and R with RᵀR the covariance: (at most dimensions, dimensions)."""
     mean = features.mean(axis=0, dtype=np.float64)
+    if len(features) <= features.shape[1]:
+        # The centred features are a root already, and no longer than a triangle would be.
+        return mean, (np.asarray(features, np.float64) - mean) / np.sqrt(len(features) - 1)
     root = np.empty((0, features.shape[1]))
     for block in _blocks(features, BLOCK):
         root = np.asarray(np.linalg.qr(np.vstack([root, block - mean]), mode="r"))

@@ -261,12 +261,28 @@ def ece(scores: SampleScores, weights: Floats) -> Floats:
 
 
 def adaptive_ece(scores: SampleScores, weights: Floats) -> Floats:
-    """Return the calibration error with 15 bins of equal mass.
+    """Return the calibration error with 15 bins of as many samples each, one more or less.
 
     Nguyen and O'Connor, Posterior Calibration and Exploratory Analysis for Natural Language
-    Processing Models, EMNLP 2015. Every bin holds exactly a 15th of the samples, ordered by
-    confidence: a sample on the border of two is shared out between them, and samples of equal
-    confidence are one mass with their mean accuracy, so their order does not matter.
+    Processing Models, EMNLP 2015. The samples are ordered by confidence and cut as
+    ``np.array_split`` cuts them: the first bins hold one more where 15 does not divide their
+    number. Samples of equal confidence stay in their order, and may lie in two bins. Draws have
+    the bins of all samples.
+    """
+    confidence = scores.confidence.astype(np.float64)
+    order = np.argsort(scores.confidence, kind="stable")
+    gaps = np.zeros((len(scores), ECE_BINS))
+    for place, rows in enumerate(np.array_split(order, ECE_BINS)):
+        gaps[rows, place] = scores.correct[rows] - confidence[rows]
+    return np.abs(weights @ gaps).sum(axis=1) / weights.sum(axis=1)
+
+
+def adaptive_ece_shared(scores: SampleScores, weights: Floats) -> Floats:
+    """Return the calibration error with 15 bins of exactly equal mass.
+
+    As ``adaptive_ece`` without its accidents: every bin holds exactly a 15th of the samples, so
+    that one on the border of two is shared out between them, and samples of equal confidence are
+    one mass with their mean accuracy, so that their order does not matter.
     """
     n = len(scores)
     order = np.argsort(scores.confidence, kind="stable")
@@ -344,6 +360,7 @@ METRICS: dict[str, Metric] = {
     "brier": Metric(brier, most=2.0),
     "ece": Metric(ece),
     "adaptive_ece": Metric(adaptive_ece),
+    "adaptive_ece_shared": Metric(adaptive_ece_shared),
     "balanced_accuracy": _of_classes(_balanced_accuracy),
     "macro_precision": _of_classes(_macro_precision),
     WORST_CLASS: _of_classes(_worst_class),

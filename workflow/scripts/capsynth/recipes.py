@@ -312,7 +312,7 @@ PRESETS: Mapping[str, Preset] = {
             "crop_scale": [0.6, 1.0],
             "flip": 0.5,
         },
-        source="config.yaml: the embedded experiment",
+        source="config.yaml: the embedded experiment, which adds steps and color_jitter",
         known="all values; chosen for two CPU cores, not for accuracy",
         unknown="nothing; the report of the embedded experiment has the scores",
         hardware="one CPU core",

@@ -56,6 +56,7 @@ def _of_scores(name: str) -> MetricOfAnswers:
 CALIBRATION_METRICS: dict[str, MetricOfAnswers] = {
     "ece": _of_scores("ece"),
     "adaptive_ece": _of_scores("adaptive_ece"),
+    "adaptive_ece_shared": _of_scores("adaptive_ece_shared"),
     "classwise_ece": lambda answered: calibration.classwise_ece(
         answered.probabilities, answered.target
     ),

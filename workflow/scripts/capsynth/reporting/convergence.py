@@ -1,7 +1,7 @@
 """Who has converged, and who has learned by heart: learning curves and train-test gaps."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,25 +10,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from capsynth import statistics
+from capsynth import intervals, proportions, statistics
 from capsynth.errors import CapsynthError
 from capsynth.files import read_json
 from capsynth.integrity import unreadable
 from capsynth.learning_curves import quarter_step, unpack_answers
-from capsynth.reporting.estimation import sources_over
+from capsynth.reporting.estimation import bounds_of, sources_over
 from capsynth.reporting.scores import (
     Answers,
-    Replicated,
     RunName,
     Score,
     design_of,
     in_order,
-    over_seeds,
     read_answers,
     seeds_of,
-    weights_of,
 )
-from capsynth.seeding import derive_seed
 
 Floats = npt.NDArray[np.floating]
 Booleans = npt.NDArray[np.bool_]
@@ -96,24 +92,11 @@ class AnsweredImages:
     correct: Booleans
 
     @cached_property
-    def design(self) -> statistics.ImageDesign:
-        """Which images are drawn together."""
-        return statistics.image_design(list(map(str, self.classes)), list(map(str, self.sources)))
-
-    @property
-    def df(self) -> int:
-        """Degrees of freedom of the images' variance."""
-        return statistics.image_df(self.design, np.arange(len(self.classes)))
-
-    def replicate(self, draws: int, seed: int) -> Replicated:
-        """Return accuracies and their replicates, (1, times) and (1, draws, times)."""
-        values = self.correct.mean(axis=1)[None]
-        right = self.correct.T.astype(np.float64)
-        blocks = [
-            weights @ right / weights.sum(axis=1, keepdims=True)
-            for weights in statistics.image_weights(self.design, draws, seed)
-        ]
-        return Replicated(values, np.concatenate(blocks)[None])
+    def layout(self) -> proportions.Layout:
+        """Which images are drawn together, within their class."""
+        strata, sources = list(map(str, self.classes)), list(map(str, self.sources))
+        design = statistics.image_design(strata, sources)
+        return proportions.layout_of(design, np.arange(len(strata)))
 
 
 @dataclass(frozen=True)
@@ -174,22 +157,39 @@ def _answered(classes: Iterable[int], sources: Iterable[int], correct: Booleans)
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What is measured of all runs.
+class Names:
+    """Names that all rows carry.
 
     Attributes:
         dataset: Name of the dataset.
         curve_set: Name of the set of held-out images.
-        draws: Bootstrap replicates.
     """
 
     dataset: str
     curve_set: str
-    draws: int
+
+
+# Training set, recipe and seed; no seed for the mean over seeds.
+Run = tuple[str, str, int | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What runs that differ in their seed come to.
+
+    Attributes:
+        run: Their name.
+        runs: The runs.
+        estimate: Of every metric.
+    """
+
+    run: Run
+    runs: tuple[RunName, ...]
+    estimate: intervals.Estimate
 
 
 def measure_convergence(
-    histories: dict[RunName, Path], predictions: Sequence[Path], measured: Measured
+    histories: Mapping[RunName, Path], predictions: Sequence[Path], names: Names
 ) -> tuple[list[CurvePoint], list[Score]]:
     """Return the learning curves of all runs, and what they and their train-test gaps come to.
 
@@ -201,25 +201,27 @@ def measure_convergence(
     - ``train_top1``: accuracy on images of the run's own training set, not augmented,
     - ``top1``: accuracy in distribution, as in scores.csv,
     - ``train_test_gap``: ``train_top1`` less ``top1``. The two samples of images are independent,
-      so are their draws; degrees of freedom are those of the smaller sample.
+      so their variances add up; degrees of freedom are those of the smaller one.
 
-    Intervals are those of ``statistics.estimate``: images for a run, seeds as well for a mean.
+    Shares have score intervals and differences t intervals, as in scores.csv: of images for a run,
+    of images and training seeds for a mean, where training sets of a recipe share what they show
+    of the variance between seeds.
 
     Args:
         histories: Of every run.
         predictions: Of the runs on the evaluation set in distribution; none for no gap.
-        measured: Names, and the number of draws.
+        names: Names that rows carry.
 
     Raises:
         CapsynthError: If runs were measured on different images, or have no predictions.
     """
     runs = {run: read_history(path) for run, path in sorted(histories.items())}
-    points, rows = _curves(runs, measured)
+    points, rows = _curves(runs, names)
     answers = read_answers(predictions)
     if len(answers) > 1:
         listed = ", ".join(eval_set for _, eval_set in answers)
         raise CapsynthError(f"predictions on several evaluation sets ({listed}); give those on one")
-    rows += _gaps(runs, next(iter(answers.values()), None), measured)
+    rows += _gaps(runs, next(iter(answers.values()), None), names)
     return points, in_order(rows)
 
 
@@ -234,164 +236,204 @@ def _check_same(
         )
 
 
+def estimated_runs(
+    runs: Iterable[RunName], spread: Callable[[Sequence[RunName]], intervals.Spread]
+) -> Iterator[Found]:
+    """Yield every mean over seeds and every run.
+
+    Args:
+        runs: The runs.
+        spread: From runs that differ in their seed to what they show.
+    """
+    groups = seeds_of(runs)
+    spreads: dict[tuple[str, int], dict[str, intervals.Spread]] = defaultdict(dict)
+    for (training_set, recipe), seeds in groups.items():
+        found = spread([RunName(training_set, recipe, seed) for seed in seeds])
+        # Learning curves of few steps have fewer points.
+        spreads[recipe, len(found.value)][training_set] = found
+    for (recipe, _), of in spreads.items():
+        shared = intervals.moderated(list(of.values()))
+        for (training_set, found), seeds_vary in zip(of.items(), shared, strict=True):
+            names = tuple(RunName(training_set, recipe, s) for s in groups[training_set, recipe])
+            mean = intervals.estimate_of(found, seeds_vary)
+            yield Found((training_set, recipe, None), names, mean)
+            for run in names:
+                alone = intervals.estimate_of(spread([run]))
+                yield Found((training_set, recipe, run.seed), (run,), alone)
+
+
 def _curves(
-    runs: dict[RunName, RunHistory], measured: Measured
+    runs: Mapping[RunName, RunHistory], names: Names
 ) -> tuple[list[CurvePoint], list[Score]]:
     """Return the points of all learning curves, and accuracy at their end with its late gain."""
-    seed = derive_seed("bootstrap", "images", measured.dataset, measured.curve_set)
-    with_curve = {run: (h, h.curve) for run, h in runs.items() if h.curve is not None}
-    points: list[CurvePoint] = []
-    rows: list[Score] = []
-    replicated: dict[RunName, Replicated] = {}
-    for name, found in with_curve.items():
-        _check_same(next(iter(with_curve.values())), found, "held-out images")
-        replicated[name] = found[1].replicate(measured.draws, seed)
-    for run, result, its_seeds in _with_summaries(replicated):
-        history, curve = with_curve[RunName(run[0], run[1], its_seeds[0])]
-        if any(runs[RunName(run[0], run[1], s)].steps != history.steps for s in its_seeds):
+    curves = {run: (h, h.curve) for run, h in runs.items() if h.curve is not None}
+    if not curves:
+        return [], []
+    first_history, first = next(iter(curves.values()))
+    steps: dict[tuple[str, str], tuple[int, ...]] = {}
+    for run, (history, curve) in curves.items():
+        _check_same((first_history, first), (history, curve), "held-out images")
+        of = (run.training_set, run.recipe)
+        if history.steps != steps.setdefault(of, history.steps):
             raise CapsynthError(
-                f"{history.path}: other seeds of {run[0]} have other steps; run train_classifier "
-                "again"
+                f"{history.path}: other seeds of {run.training_set} have other steps; run "
+                "train_classifier again"
             )
-        df = np.full(len(history.steps), curve.df)
-        estimate = result.estimate(df)
-        n = len(curve.classes)
-        chance = float(max(np.bincount(curve.classes)) / n)
+    layout, n = first.layout, len(first.classes)
+
+    def accuracies(of: Sequence[RunName]) -> intervals.Spread:
+        correct = np.stack([curves[run][1].correct[:, layout.rows] for run in of])
+        return proportions.spread_of_shares(layout, correct.astype(np.float64))
+
+    def gains(of: Sequence[RunName]) -> intervals.Spread:
+        late = np.stack([_late_gains(*curves[run])[layout.rows] for run in of])
+        return proportions.spread_of_differences(layout, late[:, None])
+
+    chance = float(max(np.bincount(first.classes)) / n)
+    points, rows = [], []
+    for found in estimated_runs(curves, accuracies):
+        history = curves[found.runs[0]][0]
+        low, high = proportions.score_interval(found.estimate, np.full(len(history.steps), n))
         points += [
             CurvePoint(
-                measured.dataset,
-                *run,
-                measured.curve_set,
+                names.dataset,
+                *found.run,
+                names.curve_set,
                 step,
                 history.images_seen[place],
                 history.images,
-                float(estimate.value[place]),
-                max(0.0, float(estimate.low[place])),
-                min(1.0, float(estimate.high[place])),
+                float(found.estimate.value[place]),
+                float(low[place]),
+                float(high[place]),
                 n,
-                len(its_seeds),
+                len(found.runs),
                 chance,
             )
             for place, step in enumerate(history.steps)
         ]
-        late = _of_last_quarter(history, result)
-        for metric, of, least in ((HELD_OUT, _column(result, -1), 0.0), (GAIN, late, -1.0)):
-            rows.append(_score(measured, run, measured.curve_set, metric, of, curve.df, n, least))
+        end = (float(low[-1]), float(high[-1]))
+        value = float(found.estimate.value[-1])
+        rows.append(_score(names, found, names.curve_set, HELD_OUT, value, end, layout))
+    for found in estimated_runs(curves, gains):
+        bounds = bounds_of(found.estimate, 0, -1.0, 1.0)
+        value = float(found.estimate.value[0])
+        rows.append(_score(names, found, names.curve_set, GAIN, value, bounds, layout))
     return points, rows
 
 
-def _of_last_quarter(history: RunHistory, result: Replicated) -> Replicated:
-    """Return the accuracy at the end less that after three quarters of the steps."""
+def _late_gains(history: RunHistory, curve: AnsweredImages) -> Floats:
+    """Return the answers at the end less those after three quarters of the steps, shape (n,)."""
     begins = quarter_step(history.steps[-1])
     if begins not in history.steps:
         raise CapsynthError(
             f"{history.path}: the learning curve has no point after step {begins} of "
             f"{history.steps[-1]}; make learning_curves.points a multiple of 4"
         )
-    last, before = _column(result, -1), _column(result, history.steps.index(begins))
-    return Replicated(last.values - before.values, last.replicates - before.replicates)
+    answers = curve.correct.astype(np.float64)
+    gains: Floats = answers[-1] - answers[history.steps.index(begins)]
+    return gains
 
 
-def _column(result: Replicated, place: int) -> Replicated:
-    values = result.values[:, [place]]
-    return Replicated(values, result.replicates[:, :, [place]])
-
-
-Run = tuple[str, str, int | None]
-
-
-def _with_summaries(
-    replicated: dict[RunName, Replicated],
-) -> Iterator[tuple[Run, Replicated, list[int]]]:
-    """Yield every mean over seeds and every run: training set, recipe and seed, values, seeds."""
-    for (training_set, recipe), seeds in seeds_of(replicated).items():
-        result = over_seeds(replicated, training_set, recipe, seeds)
-        yield (training_set, recipe, None), result, seeds
-        for seed in seeds:
-            run = RunName(training_set, recipe, seed)
-            yield (training_set, recipe, seed), replicated[run], [seed]
-
-
-def _gaps(
-    runs: dict[RunName, RunHistory], answers: Answers | None, measured: Measured
-) -> list[Score]:
+def _gaps(runs: Mapping[RunName, RunHistory], answers: Answers | None, names: Names) -> list[Score]:
     """Return accuracies on own images and in distribution, and their gaps."""
     own = {run: (history, history.own) for run, history in runs.items() if history.own is not None}
     first: dict[tuple[str, str], tuple[RunHistory, AnsweredImages]] = {}
-    by_metric: dict[str, dict[RunName, Replicated]] = defaultdict(dict)
-    test: dict[RunName, Replicated] = {}
-    if answers is not None:
-        test = _test_accuracies(answers, measured.draws)
-    for run, found in own.items():
+    for run, images in own.items():
         of = (run.training_set, run.recipe)
-        _check_same(first.setdefault(of, found), found, "images of its training set")
-        seed = derive_seed("bootstrap", "own-images", measured.dataset, run.training_set)
-        train = by_metric[TRAIN][run] = found[1].replicate(measured.draws, seed)
-        if answers is not None:
-            if run not in test:
-                raise CapsynthError(
-                    f"{run.training_set}, {run.recipe}, seed {run.seed} has no predictions on "
-                    f"{answers.samples.eval_set}; evaluate the run on it"
-                )
-            by_metric[TEST][run] = test[run]
-            by_metric[GAP][run] = Replicated(
-                train.values - test[run].values, train.replicates - test[run].replicates
-            )
+        _check_same(first.setdefault(of, images), images, "images of its training set")
+
+    def train(of: Sequence[RunName]) -> intervals.Spread:
+        layout = own[of[0]][1].layout
+        correct = np.stack([own[run][1].correct[:, layout.rows] for run in of])
+        return proportions.spread_of_shares(layout, correct.astype(np.float64))
+
     rows = []
-    for metric, replicated in by_metric.items():
-        for name, result, _ in _with_summaries(replicated):
-            images = first[name[0], name[1]][1]
-            eval_set, n, df = OWN_IMAGES, len(images.classes), images.df
-            if answers is not None and metric != TRAIN:
-                samples = answers.samples
-                eval_set, n = samples.eval_set, len(samples.keys)
-                of_test = statistics.image_df(design_of(samples), np.arange(n))
-                df = of_test if metric == TEST else min(df, of_test)
-            least = -1.0 if metric == GAP else 0.0
-            rows.append(_score(measured, name, eval_set, metric, result, df, n, least))
+    for found in estimated_runs(own, train):
+        layout = own[found.runs[0]][1].layout
+        value, bounds = share_of(found.estimate, layout.n)
+        rows.append(_score(names, found, OWN_IMAGES, TRAIN, value, bounds, layout))
+    if answers is None:
+        return rows
+    samples, n = answers.samples, len(answers.samples.keys)
+    lacking = [run for run in own if run not in answers.runs]
+    if lacking:
+        run = lacking[0]
+        raise CapsynthError(
+            f"{run.training_set}, {run.recipe}, seed {run.seed} has no predictions on "
+            f"{samples.eval_set}; evaluate the run on it"
+        )
+    test_layout = proportions.layout_of(design_of(samples), np.arange(n))
+
+    def test(of: Sequence[RunName]) -> intervals.Spread:
+        correct = np.stack([answers.runs[run].correct[test_layout.rows] for run in of])
+        return proportions.spread_of_shares(test_layout, correct.astype(np.float64)[:, None])
+
+    def gap(of: Sequence[RunName]) -> intervals.Spread:
+        of_runs = [train([run]).value - test([run]).value for run in of]
+        return _of_independent(train(of), test(of), np.stack(of_runs))
+
+    for found in estimated_runs(own, test):
+        value, bounds = share_of(found.estimate, n)
+        rows.append(_score(names, found, samples.eval_set, TEST, value, bounds, test_layout))
+    for found in estimated_runs(own, gap):
+        limits = bounds_of(found.estimate, 0, -1.0, 1.0)
+        value = float(found.estimate.value[0])
+        rows.append(_score(names, found, samples.eval_set, GAP, value, limits, test_layout))
     return rows
 
 
-def _test_accuracies(answers: Answers, draws: int) -> dict[RunName, Replicated]:
-    """Return the accuracy of every run, in the draws of images that scores.csv has."""
-    samples = answers.samples
-    design = design_of(samples)
-    names = list(answers.runs)
-    correct = np.stack([answers.runs[run].correct for run in names]).astype(np.float64)
-    drawn = np.concatenate(
-        [
-            weights @ correct.T / weights.sum(axis=1, keepdims=True)
-            for weights in weights_of(samples, design, draws)
-        ]
+def _of_independent(
+    first: intervals.Spread, second: intervals.Spread, differences: Floats
+) -> intervals.Spread:
+    """Return the spread of a difference of shares of two independent samples of images.
+
+    Args:
+        first: Of the same runs on one sample.
+        second: On the other.
+        differences: Of every run, shape (runs, 1).
+    """
+    between = np.zeros_like(first.between)
+    if first.runs > 1:
+        between = differences.var(axis=0, ddof=1)
+    return intervals.Spread(
+        value=first.value - second.value,
+        runs=first.runs,
+        images=first.images + second.images,
+        own=first.own + second.own,
+        single=first.single + second.single,
+        between=between,
+        df_images=np.minimum(first.df_images, second.df_images),
     )
-    return {
-        run: Replicated(correct[[i]].mean(axis=1, keepdims=True), drawn[None, :, [i]])
-        for i, run in enumerate(names)
-    }
+
+
+def share_of(found: intervals.Estimate, n: int) -> tuple[float, tuple[float, float]]:
+    """Return a share and the bounds of its interval."""
+    low, high = proportions.score_interval(found, np.array([n]))
+    return float(found.value[0]), (float(low[0]), float(high[0]))
 
 
 def _score(
-    measured: Measured,
-    run: Run,
+    names: Names,
+    found: Found,
     eval_set: str,
     metric: str,
-    result: Replicated,
-    df: int,
-    n: int,
-    least: float,
+    value: float,
+    bounds: tuple[float | None, float | None],
+    layout: proportions.Layout,
 ) -> Score:
-    found = result.estimate(np.array([df]))
+    training_set, recipe, seed = found.run
     return Score(
-        dataset=measured.dataset,
-        training_set=run[0],
-        recipe=run[1],
-        seed=run[2],
+        dataset=names.dataset,
+        training_set=training_set,
+        recipe=recipe,
+        seed=seed,
         eval_set=eval_set,
         metric=metric,
-        value=float(found.value[0]),
-        ci_low=max(least, float(found.low[0])),
-        ci_high=min(1.0, float(found.high[0])),
-        n=n,
-        seeds=len(result.values),
-        sources=sources_over(len(result.values), float(found.low[0])),
+        value=value,
+        ci_low=bounds[0],
+        ci_high=bounds[1],
+        n=layout.n,
+        seeds=len(found.runs),
+        sources=sources_over(len(found.runs), bounds[0]),
+        distinct=layout.units,
     )

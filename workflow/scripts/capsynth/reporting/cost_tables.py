@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from capsynth.errors import CapsynthError
+from capsynth.reporting.chance import NOTE as CHANCE_NOTE
+from capsynth.reporting.chance import chance_levels, faint
 from capsynth.reporting.costs import CostRow, scaled, total
 from capsynth.reporting.scores import Score, index_scores
 from capsynth.reporting.stage_times import duration
@@ -117,6 +119,7 @@ def accuracy_cost_table(
 ) -> Table:
     """Return what each training set costs, from captions to one training, and what it brings."""
     index = index_scores(scores)
+    levels = chance_levels(index)
     uses_gpu = any(row.gpu_hours for row in rows)
     unit, hours = ("GPU", "gpu_hours") if uses_gpu else ("core", "core_hours")
     columns = (
@@ -149,6 +152,7 @@ def accuracy_cost_table(
                 raise CapsynthError(
                     f"{name}, {row.recipe}: no score on {settings.eval_set!r}; run collect_scores"
                 )
+            accuracy = interval_cell(top1.value, top1.ci_low, top1.ci_high)
             training = scaled(getattr(row, hours), 1 / row.jobs)
             together = total([images, training])
             cells.append(
@@ -158,7 +162,7 @@ def accuracy_cost_table(
                     _number(images),
                     _number(training),
                     _number(together),
-                    interval_cell(top1.value, top1.ci_low, top1.ci_high),
+                    faint(accuracy) if levels.reached_by(top1) else accuracy,
                     _number(100 * top1.value / together if together else None),
                 )
             )
@@ -170,6 +174,8 @@ def accuracy_cost_table(
         "and cost nothing. Points per hour: accuracy in percent over all of these hours; a mean, "
         "not what one more hour would bring."
     )
+    if any(cell.faint for row in cells for cell in row):
+        note += f" {CHANCE_NOTE}"
     return Table("cost-of-accuracy", "Cost of accuracy", note, columns, tuple(cells))
 
 

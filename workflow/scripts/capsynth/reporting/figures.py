@@ -420,9 +420,11 @@ def _gains_panel(
         if class_id not in gains:
             continue
         score = gains[class_id]
-        low, high = _bounds(score)
+        # There is no interval where nothing was seen to vary.
+        is_known = score.ci_low is not None and score.ci_high is not None
+        low, high = _bounds(score) if is_known else (score.value, score.value)
         colour = NO_EVIDENCE if class_id in at_chance else PALETTE[place % len(PALETTE)]
-        clear = claims and class_id not in at_chance and not low <= 0.0 <= high
+        clear = is_known and claims and class_id not in at_chance and not low <= 0.0 <= high
         axes.plot([low, high], [row + offset] * 2, color=colour, lw=1.2, zorder=2)
         axes.plot(
             [score.value], [row + offset], MARKERS[place % len(MARKERS)], ms=4.5, mec=colour,

@@ -195,8 +195,8 @@ def _rows(
 def _estimate(shares: quality.Floats, df: int, units: int) -> tuple[float, float, float]:
     """Return a mean share and its interval, of shape (seeds, 1 + draws).
 
-    Where neither images nor seeds vary, the interval is the exact one of none of ``units`` images,
-    or of all of them (Clopper and Pearson, Biometrika 26(4), 1934): never of no width.
+    Where no variance is found, of images or of seeds, the interval is the exact one of a share of
+    ``units`` images (Clopper and Pearson, Biometrika 26(4), 1934): never of no width.
     """
     if np.isnan(shares[:, 0]).any():
         return float("nan"), float("nan"), float("nan")
@@ -205,6 +205,9 @@ def _estimate(shares: quality.Floats, df: int, units: int) -> tuple[float, float
     found = statistics.estimate(shares[:, :1], replicates[:, :, None], np.array([df]))
     value, low, high = float(found.value[0]), float(found.low[0]), float(found.high[0])
     if low == high:
-        reach = 0.025 ** (1.0 / units)
-        low, high = (0.0, 1.0 - reach) if value < 0.5 else (reach, 1.0)
+        from scipy import special  # slow to import
+
+        wrong = value * units
+        low = float(special.betaincinv(wrong, units - wrong + 1, 0.025)) if wrong > 0 else 0.0
+        high = float(special.betaincinv(wrong + 1, units - wrong, 0.975)) if value < 1 else 1.0
     return value, max(0.0, low), min(1.0, high)

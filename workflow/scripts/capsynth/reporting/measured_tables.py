@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from capsynth.reporting.calibration_scores import CALIBRATION_METRICS, SCALED, TEMPERATURE
+from capsynth.reporting.calibration_scores import SCALED, TEMPERATURE
 from capsynth.reporting.chance import MARK as CHANCE_MARK
 from capsynth.reporting.chance import NOTE as CHANCE_NOTE
 from capsynth.reporting.chance import ChanceLevels, chance_levels, faint
@@ -73,7 +73,7 @@ def calibration_table(rows: Sequence[Score], settings: ReportSettings) -> Table:
                                 scale=100.0 if _is_share(metric) else 1.0,
                                 digits=1 if _is_share(metric) else 3,
                             )
-                            for metric in CALIBRATION_METRICS
+                            for metric in _CALIBRATION_TITLES
                         )
                         found.append(
                             (
@@ -91,9 +91,9 @@ def calibration_table(rows: Sequence[Score], settings: ReportSettings) -> Table:
     )
     note = (
         f"Means over training seeds with 95 % intervals (images within class, and seeds). {after}"
-        "ECE: expected calibration error, 15 bins of equal width; adaptive: of equal mass; "
-        "class-wise: of the probability of each class. NLL in nats, Brier from 0 to 2. Lower is "
-        "better. Calibration errors are above 0 for a calibrated classifier too."
+        "ECE: expected calibration error, 15 bins of equal width; adaptive: of as many samples "
+        "each; class-wise: of the probability of each class. NLL in nats, Brier from 0 to 2. "
+        "Lower is better. Calibration errors are above 0 for a calibrated classifier too."
     )
     return Table("calibration", "Calibration", note, columns, tuple(found))
 

@@ -40,10 +40,10 @@ from capsynth.reporting.tables import (
     Table,
     count,
     csv_number,
+    interval_cell,
     interval_names,
     label,
     percent,
-    points,
     write_table,
 )
 
@@ -296,8 +296,8 @@ def comparison_table(index: ScoreIndex, settings: ReportSettings, budgets: Budge
         tested = (
             "The interval holds the variance of images within class and that of training seeds. "
             "p: the t test that belongs to the interval; it asks whether the training sets differ "
-            "on new images and with new seeds. Holm: corrected for all rows. Bold: the interval "
-            f"excludes 0 and the corrected p is below {SIGNIFICANT}."
+            "on new images and with new seeds. Holm: corrected for all rows that have it. Bold: "
+            f"the interval excludes 0 and the corrected p is below {SIGNIFICANT}."
         )
     note = _sentences(
         "Paired difference in top-1 accuracy in percentage points with its 95 % interval.",
@@ -327,15 +327,11 @@ def _p_cell(row: Score | None) -> Cell:
 
 
 def _difference_cell(top1: Score, p_holm: float | None) -> Cell:
+    """Return a difference with its interval; without one where nothing was seen to vary."""
     low, high = top1.ci_low, top1.ci_high
-    if low is None or high is None:
-        raise CapsynthError(f"{top1.training_set}: no interval; run collect_scores again")
-    return Cell(
-        f"{points(top1.value)} [{points(low)}, {points(high)}]",
-        (csv_number(top1.value), csv_number(low), csv_number(high)),
-        100 * top1.value,
-        bold=p_holm is not None and p_holm < SIGNIFICANT and not low <= 0.0 <= high,
-    )
+    is_clear = low is not None and high is not None and not low <= 0.0 <= high
+    cell = interval_cell(top1.value, low, high, signed=True)
+    return replace(cell, bold=is_clear and p_holm is not None and p_holm < SIGNIFICANT)
 
 
 def class_names_of(index: ScoreIndex, settings: ReportSettings) -> list[str]:

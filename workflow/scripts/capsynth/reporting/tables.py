@@ -274,23 +274,24 @@ def to_latex(table: Table) -> str:
 
 
 _TABLE_STYLE = """
+body { max-width: 80rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; border-top: 2px solid #1b1f24; border-bottom: 2px solid #1b1f24;
-  font-variant-numeric: tabular-nums; font-size: .93rem; }
+  font-variant-numeric: tabular-nums; font-size: .9rem; }
 th { font-weight: 600; text-align: left; vertical-align: bottom; padding: 0; white-space: nowrap; }
-th.group { text-align: center; padding: .35rem .5rem .15rem; color: #57606a; font-size: .85rem; }
+th.group { text-align: center; padding: .35rem .4rem .15rem; color: #57606a; font-size: .85rem; }
 th.group span { display: block; border-bottom: 1px solid #c8cdd3; padding-bottom: .15rem; }
 thead tr:last-child th { border-bottom: 1px solid #1b1f24; }
 th button { all: unset; box-sizing: border-box; position: relative; width: 100%;
-  padding: .4rem 1.15rem .4rem .5rem; cursor: pointer; }
+  padding: .4rem 1rem .4rem .35rem; cursor: pointer; }
 th.number button { text-align: right; }
 th button:hover { background: #f0f3f6; }
 th button:focus-visible { outline: 2px solid #0072b2; outline-offset: -2px; }
-th button::after { content: "\\2195"; color: #b6bdc5; position: absolute; right: .35rem;
+th button::after { content: "\\2195"; color: #b6bdc5; position: absolute; right: .2rem;
   font-size: .8em; line-height: 1.9; }
 th[aria-sort=ascending] button::after { content: "\\2191"; color: #0072b2; }
 th[aria-sort=descending] button::after { content: "\\2193"; color: #0072b2; }
-td { padding: .34rem 1.15rem .34rem .5rem; white-space: nowrap; }
+td { padding: .34rem 1rem .34rem .35rem; white-space: nowrap; }
 td.number { text-align: right; }
 tbody tr + tr td { border-top: 1px solid #eceff2; }
 tbody tr:hover td { background: #f6f8fa; }

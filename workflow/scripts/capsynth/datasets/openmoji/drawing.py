@@ -102,6 +102,9 @@ def draw_cropped_pose(
 ) -> Pose:
     """Draw a pose that one edge of the frame cuts: the share ``cropped`` of the object is outside.
 
+    Of an object that is longer than the frame when it is turned, the two neighbouring edges cut
+    equal parts off too.
+
     Args:
         rng: Source of randomness.
         size: Smallest and largest size, as fractions of the image side.
@@ -122,7 +125,9 @@ def draw_cropped_pose(
     across, far = ((reach_x, reach_y), (reach_y, reach_x))[edge // 2]
     near_edge = across * (1 - 2 * outside)
     cut = near_edge if edge % 2 == 0 else 1 - near_edge
-    free = far + along * (1 - 2 * far)
+    # What is turned and then longer than the frame stands in the middle of the other axis.
+    room = max(0.0, 1 - 2 * far)
+    free = (1 - room) / 2 + along * room
     x, y = ((cut, free), (free, cut))[edge // 2]
     return replace(pose, x=x, y=y)
 

@@ -262,8 +262,8 @@ _SPLITS = (
     ),
     Split(
         "a",
-        "small, cut by the frame, tilted, on a background the class is not seen on",
-        poses=PoseRange(size=(0.33, 0.45), offset=0.0, angle=40.0, cropped=(0.05, 0.20)),
+        "cut by the frame, tilted, on a background the class is not seen on",
+        poses=PoseRange(size=POSE_SIZE, offset=0.0, angle=30.0, cropped=(0.05, 0.20)),
         bias_factor=0.0,
         backgrounds=BACKGROUNDS + UNUSUAL_BACKGROUNDS,
         typical_too=False,
