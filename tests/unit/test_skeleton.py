@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # Where the name that is imported is not the name that is installed.
 DISTRIBUTIONS = {
     "PIL": "pillow",
+    "cv2": "opencv-python-headless",
     "huggingface_hub": "huggingface-hub",
     "imagecorruptions": "imagecorruptions-imaug",
     "open_clip": "open-clip-torch",
