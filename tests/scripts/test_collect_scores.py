@@ -32,3 +32,17 @@ def test_the_same_predictions_give_the_same_bytes(
 def test_comparisons_that_are_no_pairs_are_refused(text: str, tmp_path: Path) -> None:
     with pytest.raises(CapsynthError, match="--comparisons"):
         main(["--predictions", "x", "--comparisons", text, "--output", str(tmp_path / "s.csv")])
+
+
+def test_a_set_outside_of_the_family_has_no_corrected_p_value(
+    prediction_files: list[Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "scores.csv"
+    files = [str(file) for file in prediction_files]
+    main(
+        ["--predictions", *files, "--comparisons", '[["caption", "class-name"]]', "--draws", "100",
+         "--outside-family", "toy-c", "--output", str(out)]
+    )  # fmt: skip
+    rows = read_scores(out)
+    assert {r.eval_set for r in rows if r.metric == "p_value"} == {"toy-val", "toy-r", "toy-c"}
+    assert {r.eval_set for r in rows if r.metric == "p_holm"} == {"toy-val", "toy-r"}

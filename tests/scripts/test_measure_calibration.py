@@ -102,7 +102,7 @@ def test_bins_pool_the_runs_of_a_training_set(
         assert one.share == pytest.approx(inside.mean(), abs=1e-5)
         assert one.accuracy == pytest.approx(right[inside].mean(), abs=1e-5)
         assert one.confidence == pytest.approx(confidence[inside].mean(), abs=1e-5)
-        assert one.ci_low <= one.ci_high
+        assert one.ci_low < one.ci_high
 
 
 def test_without_a_calibration_set_nothing_is_scaled(

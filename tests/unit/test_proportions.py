@@ -33,6 +33,13 @@ def test_0_and_40_of_40_have_wilsons_interval_however_many_runs_agree(
     assert (low, high) == pytest.approx(proportion_confint(right, 40, method="wilson"), rel=1e-6)
 
 
+@pytest.mark.parametrize("right", [0, 3, 20])
+def test_wilsons_interval_is_that_of_statsmodels(right: int) -> None:
+    low, high = proportions.wilson(np.array([right / 20]), np.array([20.0]))
+    theirs = proportion_confint(right, 20, method="wilson")
+    assert (low[0], high[0]) == pytest.approx(theirs, rel=1e-6, abs=1e-12)
+
+
 @pytest.mark.parametrize("right", [4, 77, 200, 396])
 def test_one_run_has_about_wilsons_interval(right: int) -> None:
     _, low, high = interval_of(layout([0] * 400), (np.arange(400) < right)[None])

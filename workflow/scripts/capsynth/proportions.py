@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from capsynth.intervals import Estimate, Spread
+from capsynth.intervals import LEVEL, Estimate, Spread, t_quantile
 from capsynth.statistics import ImageDesign
 
 Floats = npt.NDArray[np.floating]
@@ -167,8 +167,17 @@ def score_interval(found: Estimate, n: Integers) -> tuple[Floats, Floats]:
         n: Samples of each share.
     """
     share = np.clip(found.value, 0.0, 1.0)
+    return _within(share, found.half**2 / (share * (1.0 - share) + 1.0 / n))
+
+
+def wilson(share: Floats, n: Floats, level: float = LEVEL) -> tuple[Floats, Floats]:
+    """Return Wilson's interval of shares of ``n`` independent answers: lower and upper bounds."""
+    z = t_quantile(np.full(share.shape, np.inf), 0.5 - level / 2.0)
+    return _within(share, z**2 / n)
+
+
+def _within(share: Floats, h: Floats) -> tuple[Floats, Floats]:
     binomial = share * (1.0 - share)
-    h = found.half**2 / (binomial + 1.0 / n)
     middle = (share + h / 2.0) / (1.0 + h)
     half = np.sqrt(h * binomial + h**2 / 4.0) / (1.0 + h)
     low, high = middle - half, middle + half

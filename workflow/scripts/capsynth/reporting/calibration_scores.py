@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from capsynth import calibration, metrics, statistics
+from capsynth import calibration, metrics, proportions, statistics
 from capsynth.errors import CapsynthError
 from capsynth.predictions import Predictions, read_predictions
 from capsynth.reporting.estimation import bounds_of, sources_over
@@ -197,7 +197,11 @@ def measure_calibration(
             diagrams[key].append(diagram)
     for group, samples in groups.items():
         rows += _rows_of(samples, replicated[group], names, _df(samples))
-    bins = [one for key, found in sorted(diagrams.items()) for one in _pool(key, found)]
+    bins = [
+        one
+        for key, found in sorted(diagrams.items())
+        for one in _pool(key, found, len(groups[key[:2]].keys))
+    ]
     return in_order(rows), bins
 
 
@@ -287,9 +291,12 @@ def _rows_of(
 
 
 def _pool(
-    key: tuple[str, str, str, str, bool], diagrams: Sequence[calibration.Reliability]
+    key: tuple[str, str, str, str, bool], diagrams: Sequence[calibration.Reliability], n: int
 ) -> list[ReliabilityBin]:
-    """Return the filled bins of all seeds together."""
+    """Return the filled bins of all seeds together; ``n`` samples were answered.
+
+    Where all answers in a bin are alike draws of images do not vary it: its interval is Wilson's.
+    """
     dataset, eval_set, training_set, recipe, scaled = key
     share = np.mean([one.share for one in diagrams], axis=0)
     mass = np.where(share > 0.0, share, np.nan)
@@ -306,6 +313,10 @@ def _pool(
         # Draws without a sample in the bin say nothing of it; the first row has all samples.
         drawn = accuracy[:, place][~np.isnan(accuracy[:, place])]
         low, high = statistics.interval(drawn[:, None])
+        if not low[0] < high[0]:
+            share_right = accuracy[:1, place]
+            in_bin = n * share[:1, place]
+            low, high = proportions.wilson(share_right, in_bin)
         bins.append(
             ReliabilityBin(
                 dataset,
