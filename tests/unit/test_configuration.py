@@ -856,6 +856,16 @@ MISTAKES: dict[str, tuple[Change, str, str]] = {
         "learning_curves.eval_set: 'openmoji-held-out' has unknown",
         "name a set of plain images",
     ),
+    "probe on a set of known classes": (
+        setting("probes", {"eval_sets": ["openmoji-val"]}),
+        "probes.eval_sets[0]: the classes of 'openmoji-val' are those that classifiers were",
+        "name a set with unknown: true",
+    ),
+    "probe on an unknown set": (
+        setting("probes", {"eval_sets": ["openmoji-values"]}),
+        "probes.eval_sets[0]: 'openmoji-values' is not one of the eval_sets",
+        "did you mean 'openmoji-val'?",
+    ),
     "unknown set of learning curves": (
         setting("learning_curves/eval_set", "openmoji-heldout"),
         "learning_curves.eval_set: 'openmoji-heldout' is not one of the eval_sets",

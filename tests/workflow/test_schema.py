@@ -58,6 +58,7 @@ CHANGES: dict[str, list[Any]] = {
     "privacy.twins.*": ["third"],
     "learning_curves.eval_set": ["photos-hub"],
     "learning_curves.points": [8],
+    "probes.eval_sets": [[]],
     "report.in_distribution": ["photos-c"],
     "report.comparisons": [[["many", "some"]]],
     "report.fidelity.extractors": [[]],

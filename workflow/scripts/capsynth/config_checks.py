@@ -11,6 +11,7 @@ from typing import Any
 from capsynth import classes as class_sources
 from capsynth.config_entries import entries_of, list_of, section_of
 from capsynth.datasets.imagenet import SUBSETS
+from capsynth.eval_set_checks import check_set_aside
 from capsynth.schema import KeyPath, key_name, schema_at
 from capsynth.schema_messages import did_you_mean, show, unknown_name
 from capsynth.subgroup_checks import check_groups, check_unknown_sets
@@ -166,9 +167,7 @@ def check_values(config: Any) -> Iterator[str]:
     for name, recipe in entries_of(config, "recipes"):
         yield from check_recipe(f"recipes.{name}", recipe)
     yield from _check_privacy(config)
-    yield from _check_calibration_set(config)
-    yield from _check_curve_set(config)
-    yield from _check_probe_sets(config)
+    yield from check_set_aside(config)
     yield from check_unknown_sets(config)
     yield from check_groups(config)
     yield from _check_replicates(config)
@@ -199,64 +198,6 @@ def _check_privacy(config: Any) -> Iterator[str]:
             yield (
                 f"privacy.leakage[{index}]: the images of {name!r} descend from no real image; "
                 "remove it"
-            )
-
-
-def _check_calibration_set(config: Any) -> Iterator[str]:
-    report = section_of(config, "report")
-    name = report.get("calibration_set")
-    if not isinstance(name, str):
-        return
-    if name == report.get("in_distribution"):
-        yield (
-            f"report.calibration_set: {name!r} is report.in_distribution, and what is fitted on a "
-            "set is not measured on it; name another set of the same distribution"
-        )
-    entry = section_of(section_of(config, "eval_sets"), name)
-    for key in ("classes", "corruptions"):
-        if entry.get(key):
-            yield (
-                f"report.calibration_set: {name!r} has {key}; name a set of plain images of all "
-                "classes"
-            )
-
-
-def _check_curve_set(config: Any) -> Iterator[str]:
-    report = section_of(config, "report")
-    name = section_of(config, "learning_curves").get("eval_set")
-    if not isinstance(name, str):
-        return
-    for key in ("in_distribution", "calibration_set"):
-        if name == report.get(key):
-            yield (
-                f"learning_curves.eval_set: {name!r} is report.{key}, and whoever looks at "
-                "learning curves may choose by them; name a set that is used for nothing else"
-            )
-    robustness = section_of(report, "robustness")
-    for key in ("clean", "published"):
-        pairs = section_of(robustness, key).items()
-        if any(name in pair for pair in pairs):
-            yield (
-                f"report.robustness.{key}: names {name!r}, which is learning_curves.eval_set and "
-                "not reported; name another set"
-            )
-    entry = section_of(section_of(config, "eval_sets"), name)
-    for key in ("classes", "corruptions", "unknown"):
-        if entry.get(key):
-            yield (
-                f"learning_curves.eval_set: {name!r} has {key}; name a set of plain images of all "
-                "classes"
-            )
-
-
-def _check_probe_sets(config: Any) -> Iterator[str]:
-    sets = section_of(config, "eval_sets")
-    for index, name in enumerate(list_of(section_of(config, "probes"), "eval_sets")):
-        entry = sets.get(name) if isinstance(name, str) else None
-        if isinstance(entry, dict) and not entry.get("unknown"):
-            yield (
-                f"probes.eval_sets[{index}]: the classes of {name!r} are those that classifiers were "
-                "trained on; name a set with unknown: true"
             )
 
 

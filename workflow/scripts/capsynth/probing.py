@@ -61,8 +61,9 @@ def fit_linear(x: Floats, y: Integers, classes: int, c: float = C) -> tuple[Floa
     """Return the weights (classes, dimensions) and intercepts of a logistic regression.
 
     They have the least c times the summed cross-entropy plus half the squared weights: multinomial
-    regression with a Gaussian prior, intercepts without one, as in scikit-learn's
-    LogisticRegression. The problem is convex; L-BFGS runs until the gradient is 1e-7 or less.
+    regression with a Gaussian prior, intercepts without one, as scikit-learn's LogisticRegression
+    of three classes or more (with two it has one vector of weights, which is penalised twice as
+    much). The problem is convex; L-BFGS runs until the gradient is 1e-7 or less.
 
     Args:
         x: Features, shape (n, dimensions).

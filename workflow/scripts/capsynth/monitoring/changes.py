@@ -32,6 +32,7 @@ WORK = {
     "generate_images": ("class shard", "drawn"),
     "train_classifier": ("training", "run"),
     "evaluate_classifier": ("evaluation", "run"),
+    "probe_classifier": ("probe", "run"),
     "train_reference": ("reference model", "trained"),
     "score_members": ("set of answers", "made"),
     "score_references": ("set of answers", "made"),
