@@ -102,10 +102,10 @@ def examples(tmp_path_factory: pytest.TempPathFactory, prediction_files: list[Pa
 
 
 def test_a_table_sorts_numbers_and_text_both_ways(
-    browser: Browser, scores_csv: Path, settings_json: str, tmp_path: Path
+    browser: Browser, scores_csv: Path, budgets_csv: Path, settings_json: str, tmp_path: Path
 ) -> None:
-    make_tables(["--scores", str(scores_csv), "--config-json", settings_json,
-                 "--output-dir", str(tmp_path)])  # fmt: skip
+    make_tables(["--scores", str(scores_csv), "--budgets", str(budgets_csv), "--config-json",
+                 settings_json, "--output-dir", str(tmp_path)])  # fmt: skip
     rows = tuple((label(name), count(n)) for name, n in [("b", 9), ("a", 100), ("c", 20)])
     columns = (Column("Name", ("name",), numeric=False), Column("n", ("n",)))
     write_table(Table("made-up", "Made up", "", columns, rows), tmp_path)
@@ -130,7 +130,10 @@ def test_a_table_sorts_numbers_and_text_both_ways(
             ]  # fmt: skip
             for order, values in orders:
                 key = float if is_number else str
-                assert values == sorted(values, key=key, reverse=order == "descending")
+                known = [value for value in values if value is not None]
+                assert known == sorted(known, key=key, reverse=order == "descending")
+                # Cells without a value, such as the steps of chance, stay last.
+                assert values[len(known) :] == [None] * (len(values) - len(known))
         assert page.errors() == []
 
 
