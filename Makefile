@@ -100,7 +100,7 @@ demo: $(RUN_STAMP) ## run the default experiment; print its table and the path o
 	@$(call run_experiment)
 
 .PHONY: demo-full
-demo-full: $(RUN_STAMP) ## go on from it with all that it has no time for: about half an hour
+demo-full: $(RUN_STAMP) ## go on from it with all that it has no time for
 	@$(call run_experiment,--configfile config/full.yaml)
 
 .PHONY: findings

@@ -87,7 +87,7 @@ def batches(recipe: Recipe, data: Decoded) -> Iterator[tuple[Tensor, Tensor]]:
 def plain_loop(recipe: Recipe, classes: int, images: int, loader: Batches) -> nn.Module:
     """Train as a tutorial does: nothing is saved, and nothing is looked after."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    layout = torch.channels_last if device.type == "cuda" else torch.contiguous_format
+    layout = torch.channels_last
     torch.manual_seed(derive_seed("init", SEED))
     model = build_classifier(
         recipe.model, classes, recipe.image_size, recipe.dropout, recipe.drop_path

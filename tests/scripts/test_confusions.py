@@ -28,19 +28,24 @@ def test_every_pair_of_classes_is_compared_on_every_set(confusions_csv: Path) ->
 
 
 def test_the_table_is_written_in_four_formats(
-    confusions_csv: Path, settings_json: str, tmp_path: Path
+    confusions_csv: Path, budgets_csv: Path, settings_json: str, tmp_path: Path
 ) -> None:
-    make_confusion_table(["--confusions", str(confusions_csv), "--config-json", settings_json,
+    make_confusion_table(["--confusions", str(confusions_csv), "--budgets", str(budgets_csv),
+                          "--config-json", settings_json,
                           "--output-dir", str(tmp_path)])  # fmt: skip
+    for suffix in ("html", "md"):
+        text = (tmp_path / f"confusions.{suffix}").read_text()
+        assert "] †" in text.replace("\\", "")
+        assert "† the two sides differ in optimisation steps" in text
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == [f"confusions.{suffix}" for suffix in ("csv", "html", "md", "tex")]
 
 
 def test_the_figure_is_drawn_and_only_for_comparisons(
-    confusions_csv: Path, settings_json: str, tmp_path: Path
+    confusions_csv: Path, budgets_csv: Path, settings_json: str, tmp_path: Path
 ) -> None:
-    args = ["--confusions", str(confusions_csv), "--config-json", settings_json,
-            "--output", str(tmp_path / "c.png")]  # fmt: skip
+    args = ["--confusions", str(confusions_csv), "--budgets", str(budgets_csv),
+            "--config-json", settings_json, "--output", str(tmp_path / "c.png")]  # fmt: skip
     plot_confusions([*args, "--comparison", "caption", "class-name"])
     assert (tmp_path / "c.png").read_bytes()[:4] == b"\x89PNG"
     with pytest.raises(CapsynthError, match="no confusions compare 'caption' with 'real'"):

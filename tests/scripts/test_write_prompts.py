@@ -66,6 +66,17 @@ def test_the_same_settings_give_the_same_bytes_and_others_another_fingerprint(
     assert other[0]["fingerprint"] != first[0]["fingerprint"]
 
 
+def test_captions_that_say_nothing_stop_the_shard_before_anything_is_drawn(tmp_path: Path) -> None:
+    captions = tmp_path / "n1-0.jsonl"
+    about = {"key": "a", "class_id": "n1", "index": 0, "caption": "", "status": "empty"}
+    write_json_lines(captions, [{**about, "key": f"k{i}", "index": i} for i in range(57)])
+    values = {"captions": captions, "variant": "told", "max_fallback": 0.1}
+    with pytest.raises(CapsynthError, match=r"variants\.told, class shard n1-0: 57 of 57 captions"):
+        run(tmp_path, **values)
+    assert not (tmp_path / "prompts.jsonl").exists()
+    assert len(run(tmp_path, **{**values, "max_fallback": 1})) == 114
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -110,7 +110,7 @@ def test_of_many_classes_the_largest_confusions_are_kept(tmp_path: Path) -> None
         of_set = [row for row in rows if row.eval_set == eval_set]
         assert len(of_set) == 100
         assert all(row.target != row.prediction and row.value for row in of_set)
-    confusions.plot_confusions(rows, SETTINGS, ("a", "b"), [tmp_path / "dots.svg"])
+    confusions.plot_confusions(rows, SETTINGS, {}, ("a", "b"), [tmp_path / "dots.svg"])
     assert (tmp_path / "dots.svg").stat().st_size > 10_000
 
 
@@ -135,7 +135,7 @@ def test_rows_survive_the_file_and_repeat_its_bytes(tmp_path: Path) -> None:
 
 def test_the_table_has_the_largest_confusions_and_no_right_answer(tmp_path: Path) -> None:
     rows = confusions.compare_confusions(write_runs(tmp_path), [("a", "b")], draws=100)
-    table = confusions.confusion_table(rows, SETTINGS)
+    table = confusions.confusion_table(rows, SETTINGS, {})
     assert len(table.rows) == 2 * confusions.TABLE_ROWS
     for eval_set in SETTINGS.eval_sets:
         mine = [row for row in table.rows if row[1].text == eval_set]
@@ -149,10 +149,10 @@ def test_the_figure_is_the_same_bytes_and_needs_the_comparison(tmp_path: Path) -
     rows = confusions.compare_confusions(write_runs(tmp_path), [("a", "b")], draws=100)
     for name in ("one", "two"):
         confusions.plot_confusions(
-            rows, SETTINGS, ("a", "b"), [tmp_path / f"{name}.png", tmp_path / f"{name}.svg"]
+            rows, SETTINGS, {}, ("a", "b"), [tmp_path / f"{name}.png", tmp_path / f"{name}.svg"]
         )
     for suffix in ("png", "svg"):
         one, two = (tmp_path / f"{name}.{suffix}" for name in ("one", "two"))
         assert one.read_bytes() == two.read_bytes()
     with pytest.raises(CapsynthError, match=r"add the pair to report\.comparisons"):
-        confusions.plot_confusions(rows, SETTINGS, ("b", "a"), [tmp_path / "x.png"])
+        confusions.plot_confusions(rows, SETTINGS, {}, ("b", "a"), [tmp_path / "x.png"])

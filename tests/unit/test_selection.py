@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capsynth.datasets.selection import ALL, Selection, place_of, select
+from capsynth.seeding import bucket
 
 NAMES = st.lists(st.text(min_size=1, max_size=12), unique=True, max_size=60)
 BOUND = st.floats(0, 1)
@@ -57,3 +58,23 @@ def test_a_share_is_near_its_size_and_differs_between_classes() -> None:
     names = [f"{i:05d}" for i in range(4000)]
     assert len(take(names, (0.25, 0.5))) == pytest.approx(1000, abs=90)
     assert place_of("bat", "1") != place_of("car", "1")
+
+
+def sample(seed: int, n: int, number: int = 200) -> set[str]:
+    names = [f"{i:03d}" for i in range(number)]
+    return set(select(names, "bat", Selection((0, 1), n, seed), lambda name: name))
+
+
+def test_another_sample_seed_draws_another_sample_of_the_same_size() -> None:
+    first, second, third = (sample(seed, 100) for seed in range(3))
+    assert len(first) == len(second) == len(third) == 100
+    # Independent halves share a quarter of all: 50 of 200, give or take 3.5.
+    for one, other in ((first, second), (first, third), (second, third)):
+        assert len(one & other) == pytest.approx(50, abs=14)
+    assert sample(1, 10) < sample(1, 100)
+
+
+def test_sample_seed_0_draws_what_was_drawn_before_there_was_one() -> None:
+    # By the hash of "choice/{class}/{name}" alone.
+    ranked = sorted((bucket(f"choice/bat/{i:03d}", 1 << 30), f"{i:03d}") for i in range(200))
+    assert sample(0, 5) == {name for _, name in ranked[:5]}

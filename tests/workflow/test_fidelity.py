@@ -137,6 +137,31 @@ def test_the_finished_experiment_has_its_tables(tiny_experiment: Any) -> None:
 
 
 @pytest.mark.slow
+def test_a_captioner_that_says_nothing_is_told_in_every_table(tiny_experiment: Any) -> None:
+    tables = tiny_experiment.folder / "results" / "report" / "tables"
+    for name in ("prompts", "prompts-per-class"):
+        assert ("8 of 8" if name == "prompts" else "4 of 4") in (tables / f"{name}.md").read_text()
+    for name in ("main", "comparisons", "per-class"):
+        assert "variant caption, 8 (100.0%) fell back" in (tables / f"{name}.md").read_text()
+
+
+@pytest.mark.slow
+def test_labels_are_judged_in_the_finished_experiment(tiny_experiment: Any) -> None:
+    found = rows(tiny_experiment, "label-quality.csv")
+    assert {(row["kind"], row["name"]) for row in found} == {
+        *(("variant", "class-name"), ("variant", "caption"), ("eval_set", "openmoji-val"))
+    }
+    assert {(row["n"], row["seeds"]) for row in found if not row["class_id"]} == {("8", "2")}
+    # Two tables measure one thing.
+    prompts = rows(tiny_experiment, "prompts.csv")
+    shares = [
+        {(r["name"], r["class_id"]): r["value"] for r in of if r["metric"] == "disagreement"}
+        for of in (found, prompts)
+    ]
+    assert shares[0] == shares[1]
+
+
+@pytest.mark.slow
 def test_other_settings_of_the_comparison_measure_anew_and_nothing_else(experiment: Any) -> None:
     config = copy.deepcopy(experiment.config)
     config["report"]["fidelity"] = {"neighbours": 3}

@@ -33,6 +33,7 @@ rule make_confusion_table:
     input:
         **code("make_confusion_table"),
         confusions="results/confusions.csv",
+        budgets="results/budgets.csv",
     output:
         page=report(
             "results/report/tables/confusions.html",
@@ -51,7 +52,7 @@ rule make_confusion_table:
         settings=report_settings,
     shell:
         f"{RUN}/make_confusion_table.py"
-        " --confusions {input.confusions:q}"
+        " --confusions {input.confusions:q} --budgets {input.budgets:q}"
         " --config-json {params.settings:q} --output-dir results/report/tables 2> {log:q}"
 
 
@@ -60,6 +61,7 @@ rule plot_confusions:
     input:
         **code("plot_confusions"),
         confusions="results/confusions.csv",
+        budgets="results/budgets.csv",
     output:
         png=report(
             "results/report/confusions-{comparison}.png",
@@ -83,6 +85,6 @@ rule plot_confusions:
         comparison=lambda wildcards: flags(comparison=COMPARISONS[int(wildcards.comparison)]),
     shell:
         f"{RUN}/plot_confusions.py"
-        " --confusions {input.confusions:q}"
+        " --confusions {input.confusions:q} --budgets {input.budgets:q}"
         " --config-json {params.settings:q} {params.comparison}"
         " --output {output.png:q} {output.svg:q} 2> {log:q}"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from capsynth import cli
 from capsynth.records import read_records
+from capsynth.reporting.budgets import read_budgets
 from capsynth.reporting.confusions import Confusion, make_confusion_table
 from capsynth.reporting.settings import ReportSettings
 from capsynth.settings import settings_from_json
@@ -16,12 +17,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--confusions", type=Path, required=True)
+    parser.add_argument("--budgets", type=Path, required=True)
     parser.add_argument("--config-json", required=True, help="JSON of settings.ReportSettings")
     parser.add_argument("--output-dir", type=Path, required=True)
     args = parser.parse_args(argv)
     settings = settings_from_json(ReportSettings, args.config_json)
     rows = read_records(args.confusions, Confusion, "compare_confusions")
-    make_confusion_table(rows, settings, args.output_dir)
+    make_confusion_table(rows, settings, read_budgets(args.budgets), args.output_dir)
 
 
 if __name__ == "__main__":

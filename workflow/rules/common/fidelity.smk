@@ -54,7 +54,9 @@ def guidance_lines():
             "variant": variant,
             "training_set": training_set,
         }
-        told = {k: v for k, v in settings.items() if k != "generator" and k not in generator}
+        told = {
+            k: v for k, v in settings.items() if k not in {"generator", "max_fallback", *generator}
+        }
         family = families.setdefault(dump_json([told, drawn]), {})
         family.setdefault(point["guidance_scale"], point)
     return [list(family.values()) for family in families.values() if len(family) >= 3]

@@ -74,8 +74,8 @@ class Learner:
         self.model = build_classifier(
             recipe.model, classes, recipe.image_size, recipe.dropout, recipe.drop_path
         ).to(device)
-        if device.type == "cuda":
-            self.model.to(memory_format=torch.channels_last)
+        # Images come pixel by pixel; a convolution that reads them so is quicker, on CPUs too.
+        self.model.to(memory_format=torch.channels_last)
         self._optimizer = build_optimizer(self.model, recipe)
         self._ema = None
         if recipe.ema_decay > 0 and processes.first:
@@ -202,8 +202,7 @@ class Learner:
         return nn.functional.cross_entropy(logits, wanted)
 
     def _logits(self, pixels: Tensor) -> Tensor:
-        if self._processes.device.type == "cuda":
-            pixels = pixels.contiguous(memory_format=torch.channels_last)
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
         precision: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
         if self._recipe.amp != "off":
             precision = torch.autocast(

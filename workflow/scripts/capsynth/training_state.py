@@ -90,6 +90,12 @@ def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: Mapping[st
             state.setdefault(int(index), {})[name] = tensor
     own = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": own})
+    # In the memory layout of the parameters, as in a training that was not interrupted: sums over
+    # another order of the same numbers are rounded differently.
+    for parameter, named in optimizer.state.items():
+        for name, value in named.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                named[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
     for number, name, tensor in groups:
         optimizer.param_groups[number][name] = tensor
 

@@ -23,10 +23,12 @@ class Selection:
             taken: slices that do not overlap have no image in common.
         images_per_class: At most so many of each class, chosen by their hash: more contain fewer;
             None for all.
+        sample_seed: Another one chooses another sample of each class.
     """
 
     share: tuple[float, float] = (0.0, 1.0)
     images_per_class: int | None = None
+    sample_seed: int = 0
 
 
 ALL = Selection()
@@ -61,9 +63,12 @@ def select(
     if limit is None or len(taken) <= limit:
         return taken
 
+    # Seed 0 is the draw of versions that knew no seed.
+    draw = f"choice-{selection.sample_seed}" if selection.sample_seed else "choice"
+
     def rank(item: T) -> tuple[int, str]:
         name = name_of(item)
-        return bucket(f"choice/{class_id}/{name}", RESOLUTION), name
+        return bucket(f"{draw}/{class_id}/{name}", RESOLUTION), name
 
     chosen = {name_of(item) for item in sorted(taken, key=rank)[:limit]}
     return [item for item in taken if name_of(item) in chosen]

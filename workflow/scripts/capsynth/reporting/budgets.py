@@ -13,6 +13,7 @@ from capsynth.errors import CapsynthError
 from capsynth.files import read_json
 from capsynth.integrity import unreadable
 from capsynth.records import read_records
+from capsynth.reporting.scores import ScoreIndex
 from capsynth.reporting.tables import MISSING, Cell, Column, decimals
 from capsynth.shards import read_manifest, shard_name, take_fraction, usable
 
@@ -271,6 +272,17 @@ def sides_of(
     """Return the budgets of a comparison's two sides."""
     first, second = (budgets.get((dataset, name, recipe), []) for name in pair)
     return Sides(first, second, images_are_asked)
+
+
+def shared_seeds(
+    index: ScoreIndex, dataset: str, pair: tuple[str, str], recipe: str, eval_set: str
+) -> int:
+    """Return how many training seeds a comparison pairs."""
+    first, second = (
+        {run.seed for run in index.runs.get((dataset, name, recipe, eval_set, "top1"), [])}
+        for name in pair
+    )
+    return len(first & second)
 
 
 def sides_columns(group: str = "") -> tuple[Column, ...]:

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from capsynth import statistics
 from capsynth.errors import CapsynthError
 from capsynth.predictions import Predictions, read_predictions
+from capsynth.reporting.budgets import Budgets, Sides, marked, marks_note, sides_of
 from capsynth.reporting.scores import sources_within
 from capsynth.reporting.settings import ReportSettings
 from capsynth.reporting.style import (
@@ -249,7 +250,7 @@ def largest_changes(rows: Iterable[Confusion], most: int) -> list[Confusion]:
     return sorted(wrong, key=lambda row: (-abs(row.value), row))[:most]
 
 
-def confusion_table(rows: Sequence[Confusion], settings: ReportSettings) -> Table:
+def confusion_table(rows: Sequence[Confusion], settings: ReportSettings, budgets: Budgets) -> Table:
     """Return the largest changes of each comparison and evaluation set as a table."""
     recipes = sorted({row.recipe for row in rows})
     columns = (
@@ -262,12 +263,19 @@ def confusion_table(rows: Sequence[Confusion], settings: ReportSettings) -> Tabl
         Column("n", ("n",)),
     )
     cells = []
+    shown: list[Sides] = []
     for first, second in settings.comparisons:
         name = f"{first} - {second}"
         for recipe in recipes:
             for eval_set in settings.eval_sets:
                 place = (name, recipe, eval_set)
                 mine = [row for row in rows if (row.comparison, row.recipe, row.eval_set) == place]
+                changes = largest_changes(mine, TABLE_ROWS)
+                sides = {
+                    dataset: sides_of(budgets, dataset, (first, second), recipe)
+                    for dataset in dict.fromkeys(row.dataset for row in changes)
+                }
+                shown += sides.values()
                 cells += [
                     (
                         Cell(f"{first} {MINUS} {second}", (name,), name),
@@ -275,10 +283,13 @@ def confusion_table(rows: Sequence[Confusion], settings: ReportSettings) -> Tabl
                         label(eval_set),
                         label(row.target),
                         label(row.prediction),
-                        interval_cell(row.value, row.ci_low, row.ci_high, signed=True),
+                        marked(
+                            interval_cell(row.value, row.ci_low, row.ci_high, signed=True),
+                            sides[row.dataset],
+                        ),
                         count(row.n),
                     )
-                    for row in largest_changes(mine, TABLE_ROWS)
+                    for row in changes
                 ]
     note = (
         f"The {TABLE_ROWS} confusions that differ most between two training sets on each "
@@ -288,17 +299,21 @@ def confusion_table(rows: Sequence[Confusion], settings: ReportSettings) -> Tabl
         "makes less often. Rows are chosen by the size of their change and intervals are not "
         "corrected for that: take them as a description, not as tests."
     )
+    note = " ".join([note, *filter(None, [marks_note(shown)])])
     return Table("confusions", "Changes of confusions", note, columns, tuple(cells))
 
 
-def make_confusion_table(rows: Sequence[Confusion], settings: ReportSettings, folder: Path) -> None:
+def make_confusion_table(
+    rows: Sequence[Confusion], settings: ReportSettings, budgets: Budgets, folder: Path
+) -> None:
     """Write the table ``confusions`` into ``folder`` in every format."""
-    write_table(confusion_table(rows, settings), folder)
+    write_table(confusion_table(rows, settings, budgets), folder)
 
 
 def plot_confusions(
     rows: Sequence[Confusion],
     settings: ReportSettings,
+    budgets: Budgets,
     comparison: tuple[str, str],
     paths: Sequence[Path],
 ) -> None:
@@ -311,6 +326,7 @@ def plot_confusions(
     Args:
         rows: Rows of confusions.csv.
         settings: Names and their order.
+        budgets: Images and steps of the trainings: what is not equal is said below.
         comparison: The second training set is subtracted from the first.
         paths: Files to write, .png or .svg.
 
@@ -332,11 +348,10 @@ def plot_confusions(
     panels = {eval_set: found for eval_set, found in panels.items() if found}
     # Only matrices hold the rates of right answers.
     has_matrices = all(any(r.target == r.prediction for r in found) for found in panels.values())
+    sides = sides_of(budgets, of_comparison[0].dataset, comparison, recipe)
+    draw = _matrices if has_matrices else _dots
     with paper_style():
-        if has_matrices:
-            figure = _matrices(panels, comparison)
-        else:
-            figure = _dots(panels, comparison)
+        figure = draw(panels, comparison, sides.said())
         save_figure(figure, paths)
 
 
@@ -350,7 +365,9 @@ def _panels(number: int, columns: int, height: float) -> tuple[Figure, list[Axes
     return figure, axes
 
 
-def _matrices(panels: dict[str, list[Confusion]], comparison: tuple[str, str]) -> Figure:
+def _matrices(
+    panels: dict[str, list[Confusion]], comparison: tuple[str, str], notes: Sequence[str]
+) -> Figure:
     classes = list(dict.fromkeys(row.prediction for found in panels.values() for row in found))
     place = {class_id: i for i, class_id in enumerate(sorted(classes))}
     limit = max(0.01, *(abs(row.value) for found in panels.values() for row in found))
@@ -380,13 +397,14 @@ def _matrices(panels: dict[str, list[Confusion]], comparison: tuple[str, str]) -
     bar.set_label("change of rate (percentage points)")
     bar.outline.set_visible(False)
     figure.supylabel("true class", fontsize=8, color=INK)
-    figure.supxlabel(
-        f"answer (change: {comparison[0]} minus {comparison[1]})", fontsize=8, color=INK
-    )
+    told = f"answer (change: {comparison[0]} minus {comparison[1]})"
+    figure.supxlabel("\n".join([told, *notes]), fontsize=8, color=INK)
     return figure
 
 
-def _dots(panels: dict[str, list[Confusion]], comparison: tuple[str, str]) -> Figure:
+def _dots(
+    panels: dict[str, list[Confusion]], comparison: tuple[str, str], notes: Sequence[str]
+) -> Figure:
     figure, grid = _panels(len(panels), 2, 0.9 + 0.14 * FIGURE_ROWS)
     for axes, (eval_set, found) in zip(grid, panels.items(), strict=False):
         axes.set_title(eval_set)
@@ -404,9 +422,6 @@ def _dots(panels: dict[str, list[Confusion]], comparison: tuple[str, str]) -> Fi
         axes.set_yticks(range(len(rows)), names, fontsize=6.5)
         axes.grid(False, axis="y")
         axes.tick_params(left=False)
-    figure.supxlabel(
-        f"change of rate, {comparison[0]} minus {comparison[1]} (percentage points)",
-        fontsize=8,
-        color=INK,
-    )
+    told = f"change of rate, {comparison[0]} minus {comparison[1]} (percentage points)"
+    figure.supxlabel("\n".join([told, *notes]), fontsize=8, color=INK)
     return figure

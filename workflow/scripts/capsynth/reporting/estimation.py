@@ -13,6 +13,7 @@ from capsynth.reporting.scores import (
     OF_IMAGES,
     OF_NOTHING,
     OF_SEEDS,
+    PRECISION,
     Answers,
     EvalSetSamples,
     Measure,
@@ -293,8 +294,34 @@ def _rows(
             bounds: tuple[float | None, float | None] = float(low[column]), float(high[column])
         else:
             bounds = bounds_of(found, column, 0.0, measure.metric.most)
+            if bounds[0] is None and measure.metric.of_sums is not None:
+                bounds = _exact_bounds(scores, name, measure, float(found.value[column]))
         rows.append(_row(scores, name, measure, float(found.value[column]), *bounds, seeds))
     return rows
+
+
+def _exact_bounds(
+    scores: EvalSetScores, name: tuple[str, str, int | None], measure: Measure, value: float
+) -> tuple[float, float]:
+    """Return Clopper and Pearson's bounds of a share that was not seen to vary.
+
+    Of as many images as there are, for the precision of a class of as many as it was answered for:
+    if it never was, all from 0 to 1 is possible.
+    """
+    images = scores.distinct[measure.name]
+    if measure.name.startswith(PRECISION):
+        index = scores.samples.class_ids.index(measure.name.removeprefix(PRECISION))
+        runs = [run for run in scores.runs if (run.training_set, run.recipe) == name[:2]]
+        answered = [
+            np.count_nonzero(scores.runs[run].prediction == index)
+            for run in runs
+            if name[2] in (None, run.seed)
+        ]
+        images = int(np.mean(answered))
+    share = np.array([value])
+    tail = (1.0 - intervals.LEVEL) / 2.0
+    low, high = minima.not_narrower(share, share, share, np.array([images]), tail)
+    return float(low[0]), float(high[0])
 
 
 def _worst_class(

@@ -10,10 +10,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from capsynth.errors import CapsynthError
-from capsynth.reporting.budgets import Budgets, sides_of
+from capsynth.reporting.budgets import Budgets, shared_seeds, sides_of
 from capsynth.reporting.chance import both_at_chance, chance_levels
 from capsynth.reporting.robustness_scores import CONTROLS, LinePoint, RobustnessSettings
-from capsynth.reporting.score_tables import shared_seeds
 from capsynth.reporting.scores import Score, ScoreIndex, index_scores
 from capsynth.reporting.settings import ReportSettings
 from capsynth.reporting.style import (

@@ -272,10 +272,12 @@ def _alignment_rows(
             (ALIGNMENT_GAP, -1.0, sum(counts)),
         )
     ):
-        numbers = (
-            float(found.value[column]),
-            max(least, float(found.low[column])),
-            min(1.0, float(found.high[column])),
-        )
+        low, high = found.low[[column]], found.high[[column]]
+        if least == 0.0:
+            value, tail = found.value[[column]], (1.0 - LEVEL) / 2.0
+            low, high = minima.not_narrower(low, high, value, np.array([n]), tail)
+        numbers: Numbers = (float(found.value[column]), None, None)
+        if low[0] < high[0]:
+            numbers = (numbers[0], max(least, float(low[0])), min(1.0, float(high[0])))
         rows.append(_row(about, name, metric, numbers, n))
     return rows

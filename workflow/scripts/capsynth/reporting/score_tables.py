@@ -15,6 +15,7 @@ from capsynth.reporting.budgets import (
     budget_columns,
     marked,
     marks_note,
+    shared_seeds,
     sides_cells,
     sides_columns,
     sides_of,
@@ -307,17 +308,6 @@ def comparison_table(index: ScoreIndex, settings: ReportSettings, budgets: Budge
         marks_note(marks),
     )
     return Table("comparisons", "Paired comparisons of training sets", note, columns, tuple(rows))
-
-
-def shared_seeds(
-    index: ScoreIndex, dataset: str, pair: tuple[str, str], recipe: str, eval_set: str
-) -> int:
-    """Return how many training seeds a comparison pairs."""
-    first, second = (
-        {run.seed for run in index.runs.get((dataset, name, recipe, eval_set, "top1"), [])}
-        for name in pair
-    )
-    return len(first & second)
 
 
 def _p_cell(row: Score | None) -> Cell:

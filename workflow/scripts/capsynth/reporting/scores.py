@@ -23,6 +23,8 @@ TESTS = ("p_value", "p_images", "p_holm")
 OF_IMAGES = "images"
 OF_SEEDS = "images+training-seeds"
 OF_NOTHING = "none"
+# Of a class: the share of the answers with it that are right.
+PRECISION = "precision/"
 # The metric of one corruption at one severity.
 CORRUPTED_LEVEL = re.compile(r"error/(?P<corruption>[a-z0-9-]+)-(?P<severity>[1-5])")
 
@@ -253,7 +255,7 @@ def measures_of(
         rows = np.flatnonzero(samples.targets == index)
         if len(rows):
             found.append(Measure(f"top1/{class_id}", metrics.TOP1, rows, is_class=True))
-            found.append(Measure(f"precision/{class_id}", metrics.precision_of(index), everything))
+            found.append(Measure(f"{PRECISION}{class_id}", metrics.precision_of(index), everything))
     if corruptions is not None:
         kinds = np.array([kind for kind, _ in corruptions])
         levels = np.array([f"{kind}-{severity}" for kind, severity in corruptions])

@@ -186,6 +186,7 @@ def _rows(
         low = np.where(found.value >= 1.0, np.minimum(low, 1.0 - rare), low).clip(0.0, 1.0)
         high = np.where(found.value <= 0.0, np.maximum(high, rare), high).clip(0.0, 1.0)
     low, high = low.clip(-1.0, 1.0), high.clip(-1.0, 1.0)
+    varies = low < high  # not a difference of runs that separate alike in all draws
     return [
         Score(
             dataset=samples.dataset,
@@ -195,11 +196,13 @@ def _rows(
             eval_set=samples.eval_set,
             metric=metric,
             value=float(found.value[column]),
-            ci_low=float(low[column]),
-            ci_high=float(high[column]),
+            ci_low=float(low[column]) if varies[column] else None,
+            ci_high=float(high[column]) if varies[column] else None,
             n=len(samples.keys),
             seeds=len(result.values),
-            sources=sources_over(len(result.values), float(low[column])),
+            sources=sources_over(
+                len(result.values), float(low[column]) if varies[column] else None
+            ),
         )
         for column, metric in enumerate(METRICS)
     ]
