@@ -112,7 +112,7 @@ def read_experiment(config_file: Path) -> Experiment:
             templates=templates_of(variant["strategy"], variant["template"], variant["templates"]),
             **{name: variant[name] for name in names},
         ),
-        replace(_settings(Recipe, recipe), gpus=1),
+        replace(_settings(Recipe, recipe), gpus=1, steps=None),  # benchmarks count epochs
         config["dataset"]["context_bias"] if embedded else 0.0,
     )
 

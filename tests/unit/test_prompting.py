@@ -93,7 +93,7 @@ def prompts(
     captions = folder / "captions.jsonl"
     write_json_lines(captions, caption_rows(*([t] for t in TEXTS)) if rows is None else rows)
     out = folder / "prompts.jsonl"
-    write_prompts(chosen, about, 4, part, parts, captions, real, out)
+    write_prompts(chosen, about, 4, part, parts, captions, out, real=real)
     return read_json_lines(out)
 
 

@@ -44,10 +44,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         part,
         args.parts_per_class,
         args.captions,
-        args.real,
         args.output,
         args.max_fallback,
         args.variant,
+        args.real,
     )
 
 

@@ -243,10 +243,10 @@ def write_prompts(
     part: int,
     parts_per_class: int,
     captions: Path | None,
-    real: Sequence[Path],
     output: Path,
     max_fallback: float = 1.0,
     variant: str = "?",
+    real: Sequence[Path] = (),
 ) -> None:
     """Write the prompts of one class shard as JSON Lines of ``PromptRecord``.
 
@@ -257,11 +257,11 @@ def write_prompts(
         part: Part of the class.
         parts_per_class: Number of parts.
         captions: JSON Lines with ``key, index, number, caption`` of the part's real images.
-        real: Manifests of all real images of the class, which are counted where the settings do not
-            say how many prompts it gets; those set aside do not count.
         output: The prompts, images of one real image together.
         max_fallback: Share of the captions that may fall back: see ``fallbacks.check_fallbacks``.
         variant: Name of the variant, for messages.
+        real: Manifests of all real images of the class, which are counted where the settings do not
+            say how many prompts it gets; those set aside do not count.
 
     Raises:
         CapsynthError: If the strategy is unknown, or lacks its captions or anything else that its
