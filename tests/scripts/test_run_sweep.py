@@ -42,6 +42,7 @@ class FakeSnakemake:
                 for training_set in config["training_sets"]
                 for eval_set in config["eval_sets"]
                 if eval_set != config["report"]["calibration_set"]
+                and eval_set != config["learning_curves"]["eval_set"]
             ]
             write_scores(folder / "results" / "scores.csv", rows)
         return 0

@@ -66,6 +66,8 @@ def expected(config: dict[str, Any]) -> Counter[str]:
     models = {config["captioners"][name]["model"] for name in captioners}
     models |= {rewriter["model"] for rewriter in rewriters.values()}
     models |= {config["generators"][variant["generator"]]["model"] for variant in variants}
+    extractors = config.get("feature_extractors", {}) if config["variants"] else {}
+    models |= {extractor["model"] for extractor in extractors.values()}
     entries = [config["dataset"], *config["eval_sets"].values()]
     downloads = [entry.get("download", []) for entry in entries]
     names = {n for d in downloads for n in ([d] if isinstance(d, str) else d)}
@@ -90,6 +92,8 @@ def expected(config: dict[str, Any]) -> Counter[str]:
             "attack_membership": len(config["training_sets"]) * len(config["recipes"]),
             "measure_leakage": int(bool(leaking)),
             "judge_images": len(judges) * len(used_variants),
+            # Real images, those of variants, and what both are measured against.
+            "extract_features": len(extractors) * (classes * (1 + len(used_variants)) + 1),
             "collect_scores": 1,
             "download_model": len(models),
             "download_data": len(names),

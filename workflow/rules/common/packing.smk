@@ -57,13 +57,11 @@ def source_settings(entry):
 def selection(entry):
     """What is taken of a source, one JSON value."""
     drawn = entry["source"] == "openmoji"
-    # Of a data set; named only where it is not the default, whose shards stay what they are.
-    seed = entry.get("sample_seed") or 0
     return dump_json(
         {
             "share": [0.0, 1.0] if drawn else entry["share"],
             "images_per_class": None if drawn else entry["images_per_class"],
-            **({"sample_seed": seed} if seed else {}),
+            "sample_seed": entry.get("sample_seed", 0),  # evaluation sets have none
         }
     )
 
