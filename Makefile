@@ -14,7 +14,8 @@ CPUS := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 # With one core only, jobs that ask for two threads still run, just slower.
 CORES ?= $(shell echo $$(( $(CPUS) < 2 ? 2 : $(CPUS) )))
 PYTEST_ARGS ?=
-# Processes that run the tests: many tests wait, for SLURM or for a lock, more than they compute.
+# Processes that run the tests, a file at a time: tests of a file share what is built once. Many tests
+# wait, for SLURM or for a lock, more than they compute, so there is one more than cores.
 TEST_WORKERS ?= $(shell echo $$(( $(CORES) + 1 )))
 SNAKEMAKE_ARGS ?=
 
@@ -156,7 +157,7 @@ bench: $(RUN_STAMP) ## measure capsynth against other ways to do the same work (
 .PHONY: test
 test: $(DEV_STAMP) ## run the tests; PYTEST_ARGS="-m 'not slow'" runs the quick ones
 	@$(WITH_TOOLS) python -m pytest --numprocesses $(TEST_WORKERS) \
-	  --dist loadgroup --no-loadscope-reorder $(PYTEST_ARGS)
+	  --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 # How many faults, kills and damaged inputs each, and what they are drawn from.
 SOAK_TRIALS ?= 305

@@ -31,22 +31,14 @@ Draw = Callable[..., Path]
 Pack = Callable[..., tuple[Path, Path]]
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say which tests one process runs, where there are several, and begin with the longest.
+    """Begin with the longest tests: where several processes run them, none is left with those."""
 
-    The tests of a file stay together, since they share what is built once; all those of SLURM do,
-    since they share a cluster.
-    """
+    def place(item: pytest.Item) -> int:
+        folder = item.path.relative_to(FOLDER).parts[0]
+        return LONG.index(folder) if folder in LONG else len(LONG)
 
-    def folder_of(item: pytest.Item) -> str:
-        return item.path.relative_to(FOLDER).parts[0]
-
-    for item in items:
-        folder = folder_of(item)
-        name = folder if folder == "slurm" else f"{folder}/{item.path.stem}"
-        item.add_marker(pytest.mark.xdist_group(name))
-    items.sort(key=lambda item: (*LONG, folder_of(item)).index(folder_of(item)))
+    items.sort(key=place)
 
 
 def _draw_folder(folder: Path, n: int, start: int = 0) -> Path:
