@@ -16,7 +16,7 @@ from capsynth.reporting.budgets import (
     sides_of,
 )
 from capsynth.reporting.chance import NOTE, both_at_chance, chance_levels, faint
-from capsynth.reporting.score_tables import label_columns, labels
+from capsynth.reporting.row_labels import label_columns, labels
 from capsynth.reporting.scores import Score, ScoreIndex, index_scores
 from capsynth.reporting.tables import (
     MISSING,

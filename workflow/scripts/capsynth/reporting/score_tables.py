@@ -30,6 +30,7 @@ from capsynth.reporting.chance import (
     faint,
     score_over_seeds,
 )
+from capsynth.reporting.row_labels import class_names_of, label_columns, labels
 from capsynth.reporting.scores import Score, ScoreIndex, index_scores
 from capsynth.reporting.settings import ReportSettings
 from capsynth.reporting.tables import (
@@ -52,22 +53,6 @@ SIGNIFICANT = 0.05
 TRAINED_ON = "Trained on"
 # The row of chance was trained on nothing.
 NO_BUDGET = (Cell("", ("", ""), None), *[Cell("", ("",), None)] * 2)
-
-
-def label_columns(index: ScoreIndex) -> tuple[Column, ...]:
-    """Return the columns of dataset and recipe; the dataset only where there are several.
-
-    ``labels`` gives their cells.
-    """
-    several = len({dataset for dataset, _ in index.experiments}) > 1
-    dataset = (Column("Dataset", ("dataset",), numeric=False),) if several else ()
-    return (*dataset, Column("Recipe", ("recipe",), numeric=False))
-
-
-def labels(index: ScoreIndex, dataset: str, recipe: str) -> tuple[Cell, ...]:
-    """Return the cells of dataset and recipe."""
-    several = len({name for name, _ in index.experiments}) > 1
-    return (*((label(dataset),) if several else ()), label(recipe))
 
 
 def _group(settings: ReportSettings, eval_set: str) -> str:
@@ -322,17 +307,6 @@ def _difference_cell(top1: Score, p_holm: float | None) -> Cell:
     is_clear = low is not None and high is not None and not low <= 0.0 <= high
     cell = interval_cell(top1.value, low, high, signed=True)
     return replace(cell, bold=is_clear and p_holm is not None and p_holm < SIGNIFICANT)
-
-
-def class_names_of(index: ScoreIndex, settings: ReportSettings) -> list[str]:
-    """Return the classes that have an accuracy of their own in distribution, sorted."""
-    return sorted(
-        {
-            name[4].removeprefix("top1/")
-            for name in index.runs
-            if name[3] == settings.in_distribution and name[4].startswith("top1/")
-        }
-    )
 
 
 def class_table(index: ScoreIndex, settings: ReportSettings) -> Table:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from capsynth import metrics, novelty
 from capsynth.reporting import group_scores
-from capsynth.reporting.score_tables import class_names_of, label_columns, labels
+from capsynth.reporting.row_labels import class_names_of, label_columns, labels
 from capsynth.reporting.scores import Score, ScoreIndex, index_scores
 from capsynth.reporting.settings import ReportSettings
 from capsynth.reporting.tables import (
