@@ -15,7 +15,6 @@ from capsynth.reporting.tables import (
     interval_cell,
     interval_names,
     label,
-    with_best,
 )
 
 _SCORE_TITLES = {novelty.MAX_SOFTMAX: "Max. softmax", novelty.ENERGY: "Energy"}
@@ -100,14 +99,13 @@ def precision_table(index: ScoreIndex, settings: ReportSettings) -> Table:
                     for name in settings.training_sets
                 ]
                 if any(found):
-                    cells = with_best([_cell(row) for row in found])
+                    cells = [_cell(row) for row in found]
                     named = (label(class_id), *labels(index, dataset, recipe), label(eval_set))
                     rows.append((*named, *cells))
     note = (
         "Precision in percent: the share of the answers with a class that are right, "
         f"{_INTERVALS}; 0 for a class that is never answered. It depends on how many images each "
-        "of the classes has. Accuracy by class, the recall, is in the table per-class. Bold: the "
-        "highest of a row."
+        "of the classes has. Accuracy by class, the recall, is in the table per-class."
     )
     return Table("precision", "Precision by class", note, columns, tuple(rows))
 
@@ -213,12 +211,12 @@ def group_accuracy_table(
                 sizes = [row.n for row in of if row]
                 if sizes:
                     named = (label(group.removeprefix(start)), *labels(index, dataset, recipe))
-                    cells = with_best([_cell(row) for row in of])
+                    cells = [_cell(row) for row in of]
                     found.append((*named, label(eval_set), count(sizes[0]), *cells))
     note = (
         "Accuracy in percent on the n images of a class and attribute, mean over training seeds "
         "with a 95 % interval (images within group, and seeds; never narrower than Clopper and "
-        "Pearson's for so many images). Bold: the highest of a row."
+        "Pearson's for so many images)."
     )
     return Table("group-accuracy", "Accuracy by group", note, columns, tuple(found))
 
