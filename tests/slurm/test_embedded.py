@@ -80,7 +80,8 @@ def test_the_embedded_experiment_scores_the_same_bytes_through_slurm(
     for job in jobs:
         assert job.gpus == any(rule in job.comment for rule in GPU_RULES), job
     assert sum(job.gpus for job in jobs) > len(cluster.nodes)
-    assert cluster.most_gpus_at_once() == len(cluster.nodes)
+    # How many at once is a matter of time; more than there are would be a fault.
+    assert 1 <= cluster.most_gpus_at_once() <= len(cluster.nodes)
     assert {job.node for job in jobs} == set(cluster.nodes)
     assert "localrule " not in done.stdout
     again = snakemake(cluster, remote, SCORES, "-n", *profile)
