@@ -41,7 +41,7 @@ def written(
     ]
     source, out = path / "bat-0.jsonl", path / "prompts.jsonl"
     write_json_lines(source, rows)
-    write_prompts(chosen, ClassInfo("bat", "bat"), 0, 0, 1, source, [], out, max_fallback, "told")
+    write_prompts(chosen, ClassInfo("bat", "bat"), 0, 0, 1, source, out, max_fallback, "told")
     return out
 
 
@@ -121,7 +121,7 @@ def test_variants_without_captions_cannot_fall_back(tmp_path: Path) -> None:
         CAPTION, strategy="class-name", templates=("a {class_name}",), images_per_class=3
     )
     out = tmp_path / "names.jsonl"
-    write_prompts(chosen, ClassInfo("bat", "bat"), 0, 0, 1, None, [], out, 0.0, "names")
+    write_prompts(chosen, ClassInfo("bat", "bat"), 0, 0, 1, None, out, 0.0, "names")
     (row,) = [
         r
         for r in measure_prompts({"names": [out]}, [], [], 100)

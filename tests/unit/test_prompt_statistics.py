@@ -142,7 +142,7 @@ def test_dropped_and_fallback_prompts_are_counted(tmp_path: Path) -> None:
     for policy in ("keep", "class-name", "drop"):
         write_prompts(
             PromptSettings(**settings, on_classless=policy), ClassInfo("cat", "cat"), 0, 0, 1,
-            tmp_path / "captions.jsonl", [], output,
+            tmp_path / "captions.jsonl", output,
         )  # fmt: skip
         made[policy] = prompt_statistics.prompt_statistics(read_prompts([output]))
     # Two of four captions have the word, whatever is done about the others; an empty one has not.
