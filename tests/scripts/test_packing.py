@@ -63,7 +63,7 @@ def pack_set(out: Path, class_ids: list[str], **flags: object) -> list[ShardReco
 
 
 def taken(low: float = 0, high: float = 1, n: int | None = None) -> str:
-    return dump_json({"share": [low, high], "images_per_class": n})
+    return dump_json({"share": [low, high], "images_per_class": n, "sample_seed": 0})
 
 
 def photo(path: Path, shade: int = 0, side: int = 40) -> None:

@@ -145,7 +145,12 @@ def fidelity_settings(wildcards):
     return dump_json(
         {
             "spaces": [
-                {"extractor": name, "model": model, "captioners": used_captioners(model)}
+                {
+                    "extractor": name,
+                    # A folder by its name: where it lies is no matter of results.
+                    "model": Path(model).name if is_local(model) else model,
+                    "captioners": used_captioners(model),
+                }
                 for name, model in models.items()
             ],
             "variants": USED_VARIANTS,

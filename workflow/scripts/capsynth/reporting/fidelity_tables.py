@@ -77,7 +77,7 @@ class Space:
 
     Attributes:
         extractor: Name of the feature extractor.
-        model: Its model, as the configuration names it.
+        model: Its model: the id of a hub, or the name of a folder.
         captioners: Captioners of the variants that are this very model.
     """
 
