@@ -5,6 +5,7 @@ end of the file.
 """
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 import pytest
-from waiting import BACKSTOP_S
+from waiting import BACKSTOP_S, wait_until
 
 from capsynth import warm, warm_server
 from capsynth.offline import OFFLINE
@@ -271,6 +272,12 @@ def test_twenty_jobs_leave_no_zombies_and_no_descriptors(
     assert counts[-1] <= counts[0] + 3
 
 
+def catches(pid: int, number: signal.Signals) -> bool:
+    """Return whether a process has a handler of its own for a signal."""
+    (caught,) = re.findall(r"^SigCgt:\s*(\w+)$", Path(f"/proc/{pid}/status").read_text(), re.M)
+    return bool(int(caught, 16) >> (number - 1) & 1)
+
+
 def test_signals_to_the_client_reach_the_script(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
@@ -285,6 +292,8 @@ def test_signals_to_the_client_reach_the_script(
     for number, expected in ((signal.SIGTERM, (7, "got 15\n", "")), (signal.SIGINT, (8, "", ""))):
         job = start_job(environment, script)
         assert stdout_of(job).readline() == "ready\n"
+        # The script may be ready before the client has heard that the job exists.
+        wait_until(lambda process=job: catches(process.pid, signal.SIGTERM), "the client")
         job.send_signal(number)
         assert finish(job) == expected
 
