@@ -1,6 +1,7 @@
 """Ablations, calibration, robustness, curves, variances: a configuration that has them all."""
 
 import copy
+import json
 from typing import Any
 
 import pytest
@@ -72,8 +73,13 @@ def test_a_configuration_with_a_calibration_set_controls_and_replicates_reports_
     assert "of-curves" not in (results / "scores.csv").read_text()
     assert not list(results.glob("openmoji/predictions/*/*/*/of-curves.parquet"))
     curves = (results / "learning-curves.csv").read_text().splitlines()[1:]
-    runs = len(config["training_sets"]) * (2 + 1)  # two seeds, and their mean
-    assert len(curves) == 4 * runs
+    steps = [
+        json.loads(path.read_text())["steps"]
+        for path in results.glob("openmoji/checkpoints/*/tiny/seed0.json")
+    ]
+    assert len(steps) == len(config["training_sets"])
+    # Two seeds and their mean, each with as many points as there are steps, four at most.
+    assert len(curves) == (2 + 1) * sum(min(4, of_run) for of_run in steps)
     assert {line.split(",")[4] for line in curves} == {"of-curves"}
     lines = (experiment.folder / "results" / "calibration.csv").read_text().splitlines()
     assert {line.split(",")[5] for line in lines if ",held-out," in line} == {"temperature"}
