@@ -23,7 +23,13 @@ PRIVACY = {
     "twins": {"caption": "caption-twin"},
     "leakage": ["caption"],
 }
-TWIN = {"strategy": "caption", "captioner": "tiny", "generator": "tiny", "seed": 9}
+TWIN = {
+    "strategy": "caption",
+    "captioner": "tiny",
+    "generator": "tiny",
+    "seed": 9,
+    "max_fallback": 1,  # the tiny captioner says nothing
+}
 
 
 def with_privacy(config: dict[str, Any]) -> dict[str, Any]:

@@ -149,6 +149,8 @@ class Bases:
         folders["generators"]["other"] = {**folders["generators"]["sd"], "model": "another/sd"}
         contrast = {"source": "folder", "path": "photos/val", "corruptions": ["contrast"]}
         folders["eval_sets"]["photos-contrast"] = contrast
+        # Unlike photos-unknown, which probes need, it may be a set of known classes as well.
+        folders["eval_sets"]["photos-strange"] = {**contrast, "unknown": True, "corruptions": []}
         folders["training_seeds"] = [0]
         folders["training_sets"]["retold"] = {"variants": ["retold"]}
         folders["report"]["gallery"]["variants"] = ["told", "many"]
