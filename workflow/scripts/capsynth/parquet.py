@@ -31,7 +31,8 @@ def read_parquet(path: Path) -> pa.Table:
     """
     data = read_checked(path)
     try:
-        return pq.read_table(pa.BufferReader(data))
+        # No threads: one that has not ended when Python does aborts the process.
+        return pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
     except (pa.ArrowException, OSError) as error:  # what is damaged inside is an OSError
         raise ValueError(str(error)) from error
 
