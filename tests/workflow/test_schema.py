@@ -56,7 +56,7 @@ CHANGES: dict[str, list[Any]] = {
     "recipes.*.milestones": [[10, 20]],
     "recipes.*.base": ["vit-b16"],
     "privacy.twins.*": ["third"],
-    "learning_curves.eval_set": ["photos-hub"],
+    "learning_curves.eval_set": ["photos-spare"],
     "learning_curves.points": [8],
     "probes.eval_sets": [[]],
     "report.in_distribution": ["photos-c"],
@@ -151,6 +151,7 @@ class Bases:
         folders["eval_sets"]["photos-contrast"] = contrast
         # Unlike photos-unknown, which probes need, it may be a set of known classes as well.
         folders["eval_sets"]["photos-strange"] = {**contrast, "unknown": True, "corruptions": []}
+        folders["eval_sets"]["photos-spare"] = {**contrast, "corruptions": []}  # used for nothing
         folders["training_seeds"] = [0]
         folders["training_sets"]["retold"] = {"variants": ["retold"]}
         folders["report"]["gallery"]["variants"] = ["told", "many"]
