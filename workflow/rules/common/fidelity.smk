@@ -135,7 +135,7 @@ def used_captioners(model):
     return [
         name
         for name, captioner in config["captioners"].items()
-        if name in names and captioner["model"] == model
+        if name in names and Path(captioner["model"]) == Path(model)
     ]
 
 
