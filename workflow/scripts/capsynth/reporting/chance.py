@@ -14,6 +14,7 @@ from capsynth.reporting.tables import Cell, label, percent
 
 MARK = "\N{DEGREE SIGN}"
 NOTE = f"{MARK} not clearly above chance: the 95 % interval reaches it."
+NOTE_BETTER = f"{MARK} not clearly better than chance: the 95 % interval reaches it."
 NOTE_DIFFERENCE = f"{MARK} both sides are not clearly above chance: no evidence."
 
 
@@ -66,9 +67,16 @@ class ChanceLevels:
         chance = None if score is None else self.of(score)
         if score is None or chance is None:
             return False
-        if score.metric.startswith("top"):
-            return score.ci_low is None or score.ci_low <= chance
-        return score.ci_high is None or score.ci_high >= chance
+        is_error = score.metric.partition("/")[0] in ("error", "mean_error")
+        return reaches(score.ci_low, score.ci_high, chance, lower_is_better=is_error)
+
+
+def reaches(
+    low: float | None, high: float | None, chance: float, lower_is_better: bool = False
+) -> bool:
+    """Return whether an interval reaches chance from its better side, or there is none."""
+    bound = high if lower_is_better else low
+    return bound is None or (bound >= chance if lower_is_better else bound <= chance)
 
 
 def chance_levels(index: ScoreIndex) -> ChanceLevels:

@@ -1,9 +1,10 @@
 """Tables of parts of evaluation sets: the worst class, precision, groups, unknown images."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from capsynth import metrics, novelty
-from capsynth.reporting import group_scores
+from capsynth.reporting import group_scores, unknown_scores
+from capsynth.reporting.chance import NOTE_BETTER, chance_cell, faint, reaches
 from capsynth.reporting.row_labels import class_names_of, label_columns, labels
 from capsynth.reporting.scores import Score, ScoreIndex, index_scores
 from capsynth.reporting.settings import ReportSettings
@@ -17,6 +18,12 @@ from capsynth.reporting.tables import (
     label,
 )
 
+_METRIC_TITLES = {
+    novelty.AUROC: "AUROC",
+    novelty.FPR95: "FPR95",
+    novelty.AUPR_IN: "AUPR in",
+    novelty.AUPR_OUT: "AUPR out",
+}
 _SCORE_TITLES = {novelty.MAX_SOFTMAX: "Max. softmax", novelty.ENERGY: "Energy"}
 _INTERVALS = "mean over training seeds with its 95 % interval (images within class, and seeds)"
 _EXTREMES = (
@@ -29,6 +36,19 @@ _EXTREMES = (
 def _cell(row: Score | None, signed: bool = False) -> Cell:
     values = (row.value, row.ci_low, row.ci_high) if row else (None, None, None)
     return interval_cell(*values, signed=signed)
+
+
+def _against(row: Score | None, chance: float | None, lower_is_better: bool = False) -> Cell:
+    """Return the cell of a number, marked where it is not clearly better than chance."""
+    cell = _cell(row)
+    if row is None or chance is None:
+        return cell
+    reached = reaches(row.ci_low, row.ci_high, chance, lower_is_better)
+    return faint(cell) if reached else cell
+
+
+def _with_faint_note(note: str, rows: Iterable[Sequence[Cell]], told: str) -> str:
+    return f"{note} {told}" if any(cell.faint for row in rows for cell in row) else note
 
 
 def _places(
@@ -224,35 +244,54 @@ def group_accuracy_table(
 def unknown_table(
     rows: Sequence[Score], settings: ReportSettings, eval_sets: Sequence[str]
 ) -> Table:
-    """Return AUROC and FPR95: a row a training set and a set of unknown images."""
+    """Return how unknown images are told: a row a training set and a set of unknown images.
+
+    The last rows are chance, one for each set.
+    """
     index = index_scores(rows)
-    titles = {"auroc": "AUROC (chance 50)", "fpr95": "FPR95 (chance 95)"}
+    shown = [(score, metric) for score in novelty.SCORES for metric in novelty.METRICS]
     columns = (
         Column("Training set", ("training_set",), numeric=False),
         *label_columns(index),
         Column("Unknown images", ("eval_set",), numeric=False),
         Column("n", ("n",)),
         *(
-            Column(titles[metric], interval_names(f"{metric}_{score}"), _SCORE_TITLES[score])
-            for score in novelty.SCORES
-            for metric in novelty.CHANCE
+            Column(_METRIC_TITLES[metric], interval_names(f"{metric}_{score}"), of)
+            for score, metric in shown
+            for of in (_SCORE_TITLES[score],)
         ),
     )
-    found = []
-    first = f"auroc/{novelty.SCORES[0]}"
+    found, chances = [], {}
+    first = f"{novelty.AUROC}/{novelty.SCORES[0]}"
     for name, named in _places(index, settings, eval_sets, first):
+        n = count(index.summaries[(*name, first)].n)
+        levels = {
+            metric: row.value
+            for metric in novelty.METRICS
+            if (row := index.summaries.get((*name, f"{unknown_scores.CHANCE}{metric}")))
+        }
         cells = [
-            _cell(index.summaries.get((*name, f"{metric}/{score}")))
-            for score in novelty.SCORES
-            for metric in novelty.CHANCE
+            _against(
+                index.summaries.get((*name, f"{metric}/{score}")),
+                levels.get(metric),
+                lower_is_better=metric == novelty.FPR95,
+            )
+            for score, metric in shown
         ]
-        found.append((*named, count(index.summaries[(*name, first)].n), *cells))
+        found.append((*named, n, *cells))
+        of_set = (chance_cell(levels.get(metric), 2) for _, metric in shown)
+        chances[name[0], name[3]] = (
+            label("chance"), *labels(index, name[0], ""), label(name[3]), n, *of_set
+        )  # fmt: skip
     note = (
         f"How well classifiers tell the images of {settings.in_distribution} from n images of no "
         f"class, in percent, {_INTERVALS.replace('images within class', 'images of both sets')}. "
         "AUROC: the chance that an image of a class has the higher score than an unknown one; "
         "higher is better. FPR95: unknown images that are accepted where 95 % of the others are; "
-        "lower is better. Max. softmax: the probability of the answer; energy: log of the sum of "
-        "exponentials of the logits."
+        "lower is better. AUPR: average precision, in with the images of classes as the positives, "
+        "out with the unknown ones; higher is better, by chance the share of the positives, so it "
+        "compares on one set alone. Max. softmax: the probability of the answer; energy: log of "
+        "the sum of exponentials of the logits."
     )
-    return Table("unknown", "Unknown images", note, columns, tuple(found))
+    told = _with_faint_note(note, found, NOTE_BETTER)
+    return Table("unknown", "Unknown images", told, columns, (*found, *chances.values()))
