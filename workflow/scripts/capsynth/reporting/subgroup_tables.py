@@ -4,7 +4,15 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from capsynth import metrics, novelty
 from capsynth.reporting import group_scores, unknown_scores
-from capsynth.reporting.chance import NOTE_BETTER, chance_cell, faint, reaches
+from capsynth.reporting.chance import NOTE as CHANCE_NOTE
+from capsynth.reporting.chance import (
+    NOTE_BETTER,
+    ChanceLevels,
+    chance_cell,
+    chance_levels,
+    faint,
+    reaches,
+)
 from capsynth.reporting.row_labels import class_names_of, label_columns, labels
 from capsynth.reporting.scores import Score, ScoreIndex, index_scores
 from capsynth.reporting.settings import ReportSettings
@@ -26,6 +34,10 @@ _METRIC_TITLES = {
 }
 _SCORE_TITLES = {novelty.MAX_SOFTMAX: "Max. softmax", novelty.ENERGY: "Energy"}
 _INTERVALS = "mean over training seeds with its 95 % interval (images within class, and seeds)"
+# Cells of a row of chance: which group and how many images, and a number with its interval.
+_NOTHING = (Cell("", ("",), None), Cell("", ("",), None))
+_EMPTY = Cell("", ("", "", ""), None)
+_BELOW = "which is below an even guess since the least is taken"
 _EXTREMES = (
     "The least of several estimates lies below the least of what they estimate; its interval is "
     "the least lower bound to the least upper bound, the upper ones corrected for their number, so "
@@ -45,6 +57,18 @@ def _against(row: Score | None, chance: float | None, lower_is_better: bool = Fa
         return cell
     reached = reaches(row.ci_low, row.ci_high, chance, lower_is_better)
     return faint(cell) if reached else cell
+
+
+def _above(row: Score | None, levels: ChanceLevels) -> Cell:
+    """Return the cell of a score, marked where it is not clearly above chance."""
+    return faint(_cell(row)) if levels.reached_by(row) else _cell(row)
+
+
+def _chance_row(
+    index: ScoreIndex, name: tuple[str, str, str, str], cells: Sequence[Cell]
+) -> tuple[Cell, ...]:
+    """Return the row of what chance gives on an evaluation set."""
+    return (label("chance"), *labels(index, name[0], ""), label(name[3]), *cells)
 
 
 def _with_faint_note(note: str, rows: Iterable[Sequence[Cell]], told: str) -> str:
@@ -86,20 +110,28 @@ def worst_class_table(index: ScoreIndex, settings: ReportSettings) -> Table:
         Column("n", ("n",)),
     )
     class_ids = class_names_of(index, settings)
+    levels = chance_levels(index)
     rows = []
+    chances: dict[tuple[str, str, int], tuple[Cell, ...]] = {}
     for name, named in _places(index, settings, settings.eval_sets, metrics.WORST_CLASS):
         found = [(c, index.summaries.get((*name, f"top1/{c}"))) for c in class_ids]
         held = [(row.value, class_id, row.n) for class_id, row in found if row]
         _, which, n = min(held) if held else (0.0, "", 0)
         shown = ("top1", "balanced_accuracy", "macro_precision", metrics.WORST_CLASS)
-        cells = [_cell(index.summaries.get((*name, metric))) for metric in shown]
-        rows.append((*named, *cells, label(which), count(n)))
+        scores = [index.summaries.get((*name, metric)) for metric in shown]
+        rows.append((*named, *(_above(row, levels) for row in scores), label(which), count(n)))
+        seeds = index.summaries[(*name, metrics.WORST_CLASS)].seeds
+        of = [chance_cell(levels.of(row) if row else None, 2) for row in scores]
+        chances[name[0], name[3], seeds] = _chance_row(index, name, [*of, *_NOTHING])
     note = (
         f"In percent, {_INTERVALS}. Balanced: mean accuracy over classes. Precision: mean over "
         "classes of the share of the answers with that class that are right; a class that is never "
-        f"answered counts 0. Worst class: the least mean accuracy, on n images. {_EXTREMES}"
+        f"answered counts 0. Worst class: the least mean accuracy, on n images. {_EXTREMES} "
+        "chance: the largest class's share of the images; of means over classes an even guess; of "
+        f"the worst class what even guesses of as many runs are expected to show, {_BELOW}."
     )
-    return Table("worst-class", "Worst class", note, columns, tuple(rows))
+    told = _with_faint_note(note, rows, CHANCE_NOTE)
+    return Table("worst-class", "Worst class", told, columns, (*rows, *chances.values()))
 
 
 def precision_table(index: ScoreIndex, settings: ReportSettings) -> Table:
@@ -108,8 +140,10 @@ def precision_table(index: ScoreIndex, settings: ReportSettings) -> Table:
         Column("Class", ("class_id",), numeric=False),
         *label_columns(index),
         Column("Evaluation set", ("eval_set",), numeric=False),
+        Column("Chance", ("chance",)),
         *(Column(name, interval_names(name)) for name in settings.training_sets),
     )
+    levels = chance_levels(index)
     rows = []
     for dataset, recipe in index.experiments:
         for eval_set in settings.eval_sets:
@@ -118,16 +152,19 @@ def precision_table(index: ScoreIndex, settings: ReportSettings) -> Table:
                     index.summaries.get((dataset, name, recipe, eval_set, f"precision/{class_id}"))
                     for name in settings.training_sets
                 ]
-                if any(found):
-                    cells = [_cell(row) for row in found]
+                first = next((row for row in found if row), None)
+                if first:
+                    cells = [_above(row, levels) for row in found]
                     named = (label(class_id), *labels(index, dataset, recipe), label(eval_set))
-                    rows.append((*named, *cells))
+                    rows.append((*named, chance_cell(levels.of(first), 0), *cells))
     note = (
         "Precision in percent: the share of the answers with a class that are right, "
         f"{_INTERVALS}; 0 for a class that is never answered. It depends on how many images each "
-        "of the classes has. Accuracy by class, the recall, is in the table per-class."
+        "of the classes has. Chance: the class's share of the images, which guesses have. Accuracy "
+        "by class, the recall, is in the table per-class."
     )
-    return Table("precision", "Precision by class", note, columns, tuple(rows))
+    told = _with_faint_note(note, rows, CHANCE_NOTE)
+    return Table("precision", "Precision by class", told, columns, tuple(rows))
 
 
 def group_table(
@@ -146,6 +183,7 @@ def group_table(
         Column("Aligned less conflicting", interval_names(group_scores.ALIGNMENT_GAP)),
     )
     found = []
+    chances: dict[tuple[str, str, int], tuple[Cell, ...]] = {}
     for name, named in _places(index, settings, eval_sets, group_scores.UNGROUPED):
         worst = index.summaries.get((*name, group_scores.WORST))
         groups = _groups_of(index, name)
@@ -153,24 +191,46 @@ def group_table(
             (row.value, group, row.n) for group, row in groups.items() if _is_large(row, worst)
         ]
         _, which, n = min(large) if worst and large else (0.0, "", 0)
-        of = [
-            _cell(index.summaries.get((*name, metric)), signed=metric == group_scores.ALIGNMENT_GAP)
-            for metric in (
-                group_scores.GAP,
-                group_scores.ALIGNED,
-                group_scores.CONFLICTING,
-                group_scores.ALIGNMENT_GAP,
-            )
-        ]
-        found.append((*named, _cell(worst), label(which), count(n), *of))
+        level = _group_levels(index, name)
+        sides = {
+            side: _against(index.summaries.get((*name, side)), level.get(side))
+            for side in (group_scores.ALIGNED, group_scores.CONFLICTING)
+        }
+        gap = _cell(index.summaries.get((*name, group_scores.GAP)))
+        apart = _cell(index.summaries.get((*name, group_scores.ALIGNMENT_GAP)), signed=True)
+        if all(reaches(row.ci_low, row.ci_high, level["group"]) for row in groups.values()):
+            gap = faint(gap)
+        if all(cell.faint for cell in sides.values()):
+            apart = faint(apart)
+        of_worst = _against(worst, level.get(group_scores.WORST))
+        found.append((*named, of_worst, label(which), count(n), gap, *sides.values(), apart))
+        seeds = index.summaries[(*name, group_scores.UNGROUPED)].seeds
+        by_chance = [chance_cell(level.get(group_scores.WORST), 2), *_NOTHING, _EMPTY]
+        by_chance += [chance_cell(level.get(side), 2) for side in sides]
+        chances[name[0], name[3], seeds] = _chance_row(index, name, [*by_chance, _EMPTY])
     note = (
         "Accuracy in percent and gaps in points on groups, which are a class and an attribute, "
         "mean over training seeds with a 95 % interval (images within group, and seeds). Worst "
         f"group and best less worst: over groups of at least {least_images} images. {_EXTREMES} "
         "Aligned: the attribute goes with the class as in training; means over classes that have "
-        f"both, every class alike. {_left_out(index, eval_sets, least_images)}"
+        f"both, every class alike. {_left_out(index, eval_sets, least_images)} chance: of the "
+        f"worst group what even guesses of as many runs are expected to show, {_BELOW}; of aligned "
+        "and conflicting ones always the same of these classes."
     )
-    return Table("groups", "Groups", note, columns, tuple(found))
+    told = _with_faint_note(
+        note, found, f"{CHANCE_NOTE} Of a gap: that of all groups, of both sides."
+    )
+    return Table("groups", "Groups", told, columns, (*found, *chances.values()))
+
+
+def _group_levels(index: ScoreIndex, name: tuple[str, str, str, str]) -> dict[str, float]:
+    """Return what guesses show of a training set's groups, by ``group`` and metric."""
+    start = group_scores.CHANCE
+    return {
+        metric.removeprefix(start): row.value
+        for (*of, metric), row in index.summaries.items()
+        if tuple(of) == name and metric.startswith(start)
+    }
 
 
 def _is_large(row: Score, worst: Score | None) -> bool:
@@ -216,6 +276,7 @@ def group_accuracy_table(
         *label_columns(index),
         Column("Evaluation set", ("eval_set",), numeric=False),
         Column("n", ("n",)),
+        Column("Chance", ("chance",)),
         *(Column(name, interval_names(name)) for name in settings.training_sets),
     )
     start = group_scores.GROUP
@@ -231,14 +292,19 @@ def group_accuracy_table(
                 sizes = [row.n for row in of if row]
                 if sizes:
                     named = (label(group.removeprefix(start)), *labels(index, dataset, recipe))
-                    cells = [_cell(row) for row in of]
+                    place = next(row for row in of if row)
+                    level = _group_levels(
+                        index, (dataset, place.training_set, recipe, eval_set)
+                    ).get("group")
+                    cells = [chance_cell(level, 0), *(_against(row, level) for row in of)]
                     found.append((*named, label(eval_set), count(sizes[0]), *cells))
     note = (
         "Accuracy in percent on the n images of a class and attribute, mean over training seeds "
         "with a 95 % interval (images within group, and seeds; never narrower than Clopper and "
-        "Pearson's for so many images)."
+        "Pearson's for so many images). Chance: an even guess among the classes."
     )
-    return Table("group-accuracy", "Accuracy by group", note, columns, tuple(found))
+    told = _with_faint_note(note, found, CHANCE_NOTE)
+    return Table("group-accuracy", "Accuracy by group", told, columns, tuple(found))
 
 
 def unknown_table(
@@ -280,9 +346,7 @@ def unknown_table(
         ]
         found.append((*named, n, *cells))
         of_set = (chance_cell(levels.get(metric), 2) for _, metric in shown)
-        chances[name[0], name[3]] = (
-            label("chance"), *labels(index, name[0], ""), label(name[3]), n, *of_set
-        )  # fmt: skip
+        chances[name[0], name[3]] = _chance_row(index, name, [n, *of_set])
     note = (
         f"How well classifiers tell the images of {settings.in_distribution} from n images of no "
         f"class, in percent, {_INTERVALS.replace('images within class', 'images of both sets')}. "
