@@ -67,6 +67,7 @@ CHANGES: dict[str, list[Any]] = {
     "report.calibration_set": ["photos-hub"],
     "report.robustness.clean.*": ["photos-val"],
     "report.generation_replicates": [[["many-again", "many"]]],
+    "report.sample_replicates": [[["other-half", "half"]]],
     "report.gallery.variants": [["many", "told"]],
     "report.gallery.ambiguous": [["Tench_2"]],
     "export.variants": [["many"]],

@@ -32,7 +32,8 @@ from capsynth.privacy.references import (
     two_sides,
 )
 from capsynth.seeding import derive_seed
-from capsynth.shards import ShardRecord, read_manifest, take_fraction, usable
+from capsynth.shards import ShardRecord, read_manifest, usable
+from capsynth.shares import Share, take_share
 from capsynth.statistics import image_design, image_df
 
 Floats = npt.NDArray[np.floating]
@@ -229,13 +230,13 @@ class Part:
 
     name: str
     manifests: tuple[Path, ...]
-    fraction: float
+    fraction: float | Share
 
     def records(self) -> list[ShardRecord]:
         """Return the images that are taken."""
         found: list[ShardRecord] = []
         for manifest in self.manifests:
-            found += take_fraction(usable(read_manifest(manifest)), self.fraction)
+            found += take_share(usable(read_manifest(manifest)), self.fraction)
         return found
 
 
