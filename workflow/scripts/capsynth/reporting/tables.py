@@ -121,6 +121,8 @@ def interval_cell(
 ) -> Cell:
     """Return a cell of a number and its interval, ``59.2 [55.2, 63.0]``.
 
+    Of a share that is not known itself but bounded from above it has the bound.
+
     Its column has three ``csv_names``: value, low, high (``interval_names``).
 
     Args:
@@ -133,6 +135,8 @@ def interval_cell(
     """
     values = (csv_number(value, scale), csv_number(low, scale), csv_number(high, scale))
     if value is None or math.isnan(value):
+        if high is not None and not math.isnan(high) and low is not None and low <= 0.0:
+            return Cell(f"{AT_MOST} {decimals(scale * high, digits)}", values, None)
         return Cell(MISSING, values, None)
     text = decimals(scale * value, digits, signed)
     if low is not None and high is not None and not (math.isnan(low) or math.isnan(high)):

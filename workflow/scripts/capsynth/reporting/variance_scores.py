@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from capsynth import metrics, statistics
+from capsynth import intervals, metrics, proportions, statistics
 from capsynth.errors import CapsynthError
+from capsynth.reporting.convergence import share_of
 from capsynth.reporting.scores import (
+    Answers,
     Measure,
     RunName,
     design_of,
@@ -84,14 +86,14 @@ def measure_variance(
         everything = np.arange(len(samples.keys))
         top1 = Measure("top1", metrics.METRICS["top1"], everything)
         replicated = replicate(samples, answers.runs, [top1], design, draws)
-        df = statistics.image_df(design, everything)
+        layout = proportions.layout_of(design, everything)
         for group in groups:
             for recipe in sorted({run.recipe for run in answers.runs}):
                 seeds = _common_seeds(group, recipe, list(answers.runs))
                 found = [over_seeds(replicated, name, recipe, seeds) for name in group]
                 values = np.stack([one.values for one in found])
                 drawn = np.stack([one.replicates for one in found])
-                mean = statistics.estimate(values.mean(axis=1), drawn.mean(axis=1), df)
+                value, bounds = _accuracy(answers, layout, group, recipe, seeds)
                 parts = statistics.variance_components(values, drawn)
                 rows.append(
                     Variance(
@@ -101,9 +103,8 @@ def measure_variance(
                         samples.eval_set,
                         len(group),
                         len(seeds),
-                        float(mean.value[0]),
-                        max(0.0, float(mean.low[0])),
-                        min(1.0, float(mean.high[0])),
+                        value,
+                        *bounds,
                         *(
                             float(np.sqrt(part[0]))
                             for part in (
@@ -116,6 +117,25 @@ def measure_variance(
                     )
                 )
     return rows
+
+
+def _accuracy(
+    answers: Answers,
+    layout: proportions.Layout,
+    group: Sequence[str],
+    recipe: str,
+    seeds: Sequence[int],
+) -> tuple[float, tuple[float, float]]:
+    """Return the mean accuracy over generation seeds and the bounds of its interval.
+
+    The runs of one generation seed are averaged: training seeds are nested in it.
+    """
+    correct = [
+        np.mean([answers.runs[RunName(name, recipe, seed)].correct for seed in seeds], axis=0)
+        for name in group
+    ]
+    found = proportions.spread_of_shares(layout, np.stack(correct)[:, None, layout.rows])
+    return share_of(intervals.estimate_of(found), layout.n)
 
 
 def _common_seeds(group: Sequence[str], recipe: str, runs: Sequence[RunName]) -> list[int]:
