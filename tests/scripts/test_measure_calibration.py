@@ -161,7 +161,7 @@ def test_reliability_has_lines_where_an_even_guess_is(
     args = ["--reliability", str(calibrated / "reliability.csv"), "--config-json", settings_json]
     plot_reliability([*args, "--eval-set", "toy-val", "--output", "unused.svg"])
     (figure,) = drawn
-    panels = [axes for axes in figure.axes if axes.get_title()]
+    panels = [axes for axes in figure.axes if axes.get_title(loc="left")]
     assert panels
     for axes in panels:
         lines = [(list(line.get_xdata()), list(line.get_ydata())) for line in axes.get_lines()]

@@ -137,6 +137,26 @@ def test_a_table_sorts_numbers_and_text_both_ways(
         assert page.errors() == []
 
 
+def test_on_a_narrow_page_the_table_scrolls_and_what_a_row_is_of_stays(
+    browser: Browser, scores_csv: Path, budgets_csv: Path, settings_json: str, tmp_path: Path
+) -> None:
+    make_tables(["--scores", str(scores_csv), "--budgets", str(budgets_csv), "--config-json",
+                 settings_json, "--output-dir", str(tmp_path)])  # fmt: skip
+    page = browser.open(tmp_path / "main.html", width=400)
+    box = "document.querySelector('.scroll')"
+    assert page.value(f"{box}.scrollWidth > {box}.clientWidth")
+    assert page.value("document.documentElement.scrollWidth <= 400")
+    places = (
+        "['th', 'td'].map((name) => Array.from(document.querySelectorAll("
+        "`tr:last-child > ${name}:first-child`), (cell) => cell.getBoundingClientRect().left))"
+    )
+    before = page.value(places)
+    page.value(f"{box}.scrollLeft = 200")
+    assert page.value(f"{box}.scrollLeft") > 0
+    assert page.value(places) == before
+    assert page.value("document.querySelector('td').offsetWidth < 200")
+
+
 def test_rows_of_the_gallery_are_filtered_and_searched(browser: Browser, gallery: Path) -> None:
     page = browser.open(gallery)
     assert page.value("document.querySelector('output').textContent") == "6 of 6"

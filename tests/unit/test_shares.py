@@ -106,12 +106,11 @@ def test_the_component_is_that_of_independent_samples_whatever_the_overlap(
 
     # What an interval of the mean is made from: the variance of the mean over pools.
     by_draw = values.mean(axis=1)
-    seen = statistics.spread_for_overlap(by_draw, overlap)
-    assert seen.mean(axis=0) == pytest.approx(by_draw.mean(axis=0))
-    variance = float(seen.var(axis=0, ddof=1).mean()) / seeds
+    apart = statistics.overlap_factor(seeds, overlap)
+    variance = apart * float(by_draw.var(axis=0, ddof=1).mean()) / seeds
     actual = float(by_draw.mean(axis=0).var())
     assert variance > 0.92 * actual
-    # Noise of training is moved apart with the draws: too wide rather than too narrow.
-    apart = (1 + (seeds - 1) * overlap) / (1 - overlap)
+    # Noise of training grows with the draws: too wide rather than too narrow.
+    assert apart == pytest.approx((1 + (seeds - 1) * overlap) / (1 - overlap))
     expected = truth * (1 + (seeds - 1) * overlap) + apart * noise**2 / trainings
     assert variance == pytest.approx(expected / seeds, rel=0.08)

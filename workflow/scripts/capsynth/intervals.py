@@ -21,6 +21,9 @@ LEVEL = 0.95
 # A variance between seeds of less than this share of the pooled one is taken as this share: the
 # logarithm of three equal values says too much (limma takes 1e-5 of the median).
 LEAST_VARIANCE_RATIO = 1e-3
+# A half width below the last decimal of CSV files is rounding, of probabilities in single precision
+# or of sums in another order: nothing was seen to vary.
+NO_WIDTH = 1e-6
 
 
 T = TypeVar("T", "SeedVariance", "Spread", "Estimate")

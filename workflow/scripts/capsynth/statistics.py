@@ -209,20 +209,18 @@ def variance_components(
     )
 
 
-def spread_for_overlap(values: Floats, overlap: float) -> Floats:
-    """Return values of correlated units moved apart, so that they vary as their mean demands.
+def overlap_factor(units: int, overlap: float) -> float:
+    """Return what the variance between correlated units is multiplied by for that of their mean.
 
     Of ``k`` units of variance V, any two correlated by ``overlap``, the mean has the variance
     ``V (1 + (k - 1) overlap) / k``; the units are seen to vary by ``V (1 - overlap)``. For
-    ``estimate``, which takes the squares of a mean's deviations over k for its variance.
+    ``intervals.estimate_of``, which takes the variance between units over k for that of their mean.
 
     Args:
-        values: Shape (units, metrics).
+        units: How many there are, k.
         overlap: From ``shares.mean_overlap``.
     """
-    mean = values.mean(axis=0)
-    factor = (1.0 + (len(values) - 1) * overlap) / (1.0 - overlap)
-    return mean + np.sqrt(factor) * (values - mean)
+    return (1.0 + (units - 1) * overlap) / (1.0 - overlap)
 
 
 def interval(replicates: Floats, level: float = LEVEL) -> tuple[Floats, Floats]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from capsynth import calibration, metrics, proportions, statistics
+from capsynth import calibration, intervals, metrics, proportions, statistics
 from capsynth.errors import CapsynthError
 from capsynth.predictions import Predictions, read_predictions
 from capsynth.reporting.estimation import bounds_of, sources_over
@@ -316,7 +316,7 @@ def _pool(
         # Draws without a sample in the bin say nothing of it; the first row has all samples.
         drawn = accuracy[:, place][~np.isnan(accuracy[:, place])]
         low, high = statistics.interval(drawn[:, None])
-        if not low[0] < high[0]:
+        if not high[0] - low[0] > intervals.NO_WIDTH:
             share_right = accuracy[:1, place]
             in_bin = len(samples.keys) * share[:1, place]
             low, high = proportions.wilson(share_right, in_bin)

@@ -11,7 +11,7 @@ import numpy as np
 from capsynth import metrics, minima, statistics
 from capsynth.errors import CapsynthError
 from capsynth.groups import Attribute, GroupSettings, attributes_of
-from capsynth.intervals import LEVEL
+from capsynth.intervals import LEVEL, NO_WIDTH
 from capsynth.reporting.estimation import sources_over
 from capsynth.reporting.scores import (
     Answers,
@@ -303,7 +303,7 @@ def _alignment_rows(
             value, tail = found.value[[column]], (1.0 - LEVEL) / 2.0
             low, high = minima.not_narrower(low, high, value, np.array([n]), tail)
         numbers: Numbers = (float(found.value[column]), None, None)
-        if low[0] < high[0]:
+        if high[0] - low[0] > NO_WIDTH:
             numbers = (numbers[0], max(least, float(low[0])), min(1.0, float(high[0])))
         rows.append(_row(about, name, metric, numbers, n))
     return rows

@@ -11,7 +11,7 @@ import numpy as np
 
 from capsynth import novelty, statistics
 from capsynth.errors import CapsynthError
-from capsynth.intervals import LEVEL
+from capsynth.intervals import LEVEL, NO_WIDTH
 from capsynth.predictions import read_predictions
 from capsynth.reporting.estimation import sources_over
 from capsynth.reporting.scores import (
@@ -214,7 +214,7 @@ def _rows(
         low = np.where(is_perfect, np.minimum(low, least), low).clip(0.0, 1.0)
         high = np.where(found.value <= 0.0, np.maximum(high, rare), high).clip(0.0, 1.0)
     low, high = low.clip(-1.0, 1.0), high.clip(-1.0, 1.0)
-    varies = low < high  # not a difference of runs that separate alike in all draws
+    varies = high - low > NO_WIDTH  # not a difference of runs that separate alike in all draws
     return [
         Score(
             dataset=samples.dataset,

@@ -1,14 +1,16 @@
 """Where the variance of accuracy comes from: images, seeds, the draw of the real sample."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from capsynth import metrics, statistics
+from capsynth import intervals, metrics, proportions, statistics
 from capsynth.errors import CapsynthError
+from capsynth.reporting.convergence import share_of
 from capsynth.reporting.scores import (
+    Answers,
     Measure,
     RunName,
     design_of,
@@ -101,7 +103,7 @@ def measure_variance(
         everything = np.arange(len(samples.keys))
         top1 = Measure("top1", metrics.METRICS["top1"], everything)
         replicated = replicate(samples, answers.runs, [top1], design, draws)
-        df = statistics.image_df(design, everything)
+        layout = proportions.layout_of(design, everything)
         for group, overlap in every:
             for recipe in sorted({run.recipe for run in answers.runs}):
                 seeds = _common_seeds(group, recipe, list(answers.runs))
@@ -109,30 +111,52 @@ def measure_variance(
                 values = np.stack([one.values for one in found])
                 drawn = np.stack([one.replicates for one in found])
                 names = (samples.dataset, group[0], recipe, samples.eval_set)
-                rows.append(_variance(names, values, drawn, df, overlap))
+                accuracy = _accuracy(answers, layout, group, recipe, seeds, overlap or 0.0)
+                parts = statistics.variance_components(values, drawn, overlap or 0.0)
+                rows.append(_variance(names, accuracy, parts, values.shape[:2], overlap))
     return rows
+
+
+def _accuracy(
+    answers: Answers,
+    layout: proportions.Layout,
+    group: Sequence[str],
+    recipe: str,
+    seeds: Sequence[int],
+    overlap: float,
+) -> tuple[float, tuple[float, float]]:
+    """Return the mean accuracy over the training sets of a group and the bounds of its interval.
+
+    The runs of one training set are averaged: training seeds are nested in it.
+    """
+    correct = [
+        np.mean([answers.runs[RunName(name, recipe, seed)].correct for seed in seeds], axis=0)
+        for name in group
+    ]
+    found = proportions.spread_of_shares(layout, np.stack(correct)[:, None, layout.rows])
+    factor = statistics.overlap_factor(len(group), overlap)
+    between = replace(found.seeds, variance=factor * found.between)
+    return share_of(intervals.estimate_of(found, between), layout.n)
 
 
 def _variance(
     names: tuple[str, str, str, str],
-    values: statistics.Floats,
-    replicates: statistics.Floats,
-    df_images: int,
+    accuracy: tuple[float, tuple[float, float]],
+    parts: statistics.VarianceComponents,
+    counts: tuple[int, int],
     overlap: float | None,
 ) -> Variance:
     """Return one row.
 
     Args:
         names: Of the dataset, training set, recipe and evaluation set.
-        values: Accuracy by training set and training seed, shape (sets, seeds, 1).
-        replicates: The same under draws of images, shape (sets, seeds, draws, 1).
-        df_images: Degrees of freedom of the images' variance.
+        accuracy: The mean and its bounds.
+        parts: Variances by source.
+        counts: Number of training sets, and of training seeds of each.
         overlap: Of the draws of the real sample; None where the sets are generation seeds.
     """
-    sets, seeds = values.shape[:2]
-    apart = statistics.spread_for_overlap(values.mean(axis=1), overlap or 0.0)
-    mean = statistics.estimate(apart, replicates.mean(axis=1), df_images)
-    parts = statistics.variance_components(values, replicates, overlap or 0.0)
+    sets, seeds = counts
+    value, (low, high) = accuracy
     by_set = _deviation(parts.generation)
     return Variance(
         *names,
@@ -140,9 +164,9 @@ def _variance(
         sample_draws=1 if overlap is None else sets,
         overlap=overlap or 0.0,
         training_seeds=seeds,
-        accuracy=float(mean.value[0]),
-        ci_low=max(0.0, float(mean.low[0])),
-        ci_high=min(1.0, float(mean.high[0])),
+        accuracy=value,
+        ci_low=low,
+        ci_high=high,
         images=_deviation(parts.images),
         runs_on_images=_deviation(parts.runs_on_images),
         training=_deviation(parts.training),
