@@ -219,3 +219,20 @@ def test_examples_are_filtered_and_sorted(browser: Browser, examples: Path) -> N
     click(page, f"[data-filter=class] button[data-value={class_id}]")
     assert page.value(shown) == [class_id] * several
     assert page.errors() == []
+
+
+def test_on_a_narrow_page_no_cell_of_a_gallery_or_of_examples_runs_into_the_next(
+    browser: Browser, gallery: Path, examples: Path
+) -> None:
+    for path in (gallery, examples):
+        page = browser.open(path, width=400)
+        assert page.value("document.documentElement.scrollWidth <= 400")
+        wide = page.value(
+            "Array.from(document.querySelectorAll('th, td, td *'))"
+            ".filter((one) => one.getBoundingClientRect().right >"
+            " one.closest('th, td').getBoundingClientRect().right + 1)"
+            ".map((one) => one.outerHTML.slice(0, 80))"
+        )
+        assert wide == []
+        columns = page.value("document.querySelectorAll('th').length")
+        assert page.value("document.querySelector('table').offsetWidth") >= 80 * columns

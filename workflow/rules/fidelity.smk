@@ -54,8 +54,7 @@ rule measure_prompts:
         mem_mb=grows(8000),
         runtime=grows(120),
     shell:
-        f"{RUN}/measure_prompts.py"
-        " @{input.arguments:q} --output {output.prompts:q} 2> {log:q}"
+        f"{RUN}/measure_prompts.py" " @{input.arguments:q} --output {output.prompts:q} 2> {log:q}"
 
 
 rule make_prompt_tables:
