@@ -96,6 +96,12 @@ python workflow/scripts/print_table.py --table results/report/tables/main.md \
   results/report/tables/comparisons.md --report results/report.html 9>&-
 endef
 
+define run_context_bias # $(call run_context_bias,OPTIONS OF run_sweep)
+$(WITH_TOOLS) export HF_HUB_OFFLINE=1; \
+python workflow/scripts/warm.py serve -- \
+  python workflow/scripts/run_sweep.py config/context-bias.yaml $(1) --cores $(CORES)
+endef
+
 .PHONY: demo
 demo: $(RUN_STAMP) ## run the default experiment; print its table and the path of its report
 	@$(call run_experiment)
@@ -107,10 +113,12 @@ demo-full: $(RUN_STAMP) ## go on from it with all that it has no time for
 .PHONY: findings
 findings: $(RUN_STAMP) ## all of it with seven training seeds and 400 steps, for docs/findings.md
 	@$(call run_experiment,--configfile config/full.yaml config/findings.yaml)
+	@$(call run_context_bias,--config config.yaml config/findings.yaml)
 
 .PHONY: findings-again
 findings-again: $(RUN_STAMP) ## once more with other training and generation seeds, in a clone of its own
 	@$(call run_experiment,--configfile config/full.yaml config/findings-again.yaml)
+	@$(call run_context_bias,--config config.yaml config/context-bias-again.yaml)
 
 # Snakemake's options, for these two: make changed OPTIONS="--configfile config/imagenette.yaml ..."
 OPTIONS ?=
@@ -136,9 +144,7 @@ verify: $(RUN_STAMP) ## find results that are not what their jobs wrote
 
 .PHONY: sweep-context-bias
 sweep-context-bias: $(RUN_STAMP) ## run nine training sets at three context biases
-	@$(WITH_TOOLS) export HF_HUB_OFFLINE=1; \
-	python workflow/scripts/warm.py serve -- \
-	  python workflow/scripts/run_sweep.py config/context-bias.yaml --cores $(CORES)
+	@$(call run_context_bias,)
 
 # Its own options: make bench BENCH_ARGS="--only generation training --rounds 9"
 BENCH_ARGS ?=

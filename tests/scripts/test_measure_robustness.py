@@ -297,7 +297,8 @@ def test_equal_answers_clean_and_corrupted_add_nothing_in_any_draw(tmp_path: Pat
                         "--output", str(rows), "--lines", str(tmp_path / "lines.csv")])  # fmt: skip
     found = {row.metric: row for row in read_scores(rows) if row.seed == 0}
     added, mean = found["added_error"], found["mean_error"]
-    assert (added.value, added.ci_low, added.ci_high) == (0.0, 0.0, 0.0)
+    # An interval of no width is none.
+    assert (added.value, added.ci_low, added.ci_high) == (0.0, None, None)
     assert mean.ci_low != mean.ci_high
 
 
@@ -376,7 +377,40 @@ def test_variance_is_that_of_the_runs_nested_in_their_training_sets(
     assert row.training**2 <= bare.training[0] + 1e-9
     assert row.training**2 + row.runs_on_images**2 >= bare.training[0] - 1e-6
     assert row.runs_on_images > 0
+    assert (row.generation_seeds, row.sample_draws, row.sample) == (2, 1, None)
     make_variance_table(["--variance", str(path), "--output-dir", str(tmp_path / "out")])
     assert len((tmp_path / "out/variance.csv").read_text().splitlines()) == 4
     with pytest.raises(CapsynthError, match="were trained with other seeds"):
         measure_variance([*args, "--groups", json.dumps([["caption", "nothing"]])])
+
+
+def test_the_draw_of_the_real_sample_is_corrected_for_what_draws_have_in_common(
+    prediction_files: list[Path], control_files: list[Path], tmp_path: Path
+) -> None:
+    files = [*prediction_files, *control_files]
+    group = ["caption", "real-quarter"]
+
+    def measure(name: str, *groups: str) -> Variance:
+        path = tmp_path / f"{name}.csv"
+        given = ["--predictions", *map(str, files), "--draws", "200", "--output", str(path)]
+        measure_variance([*given, *groups])
+        return read_records(path, Variance, "measure_variance")[2]
+
+    seeds = measure("seeds", "--groups", json.dumps([group]))
+    apart = measure("apart", "--groups", "[]", "--sample-group", "0.0", *group)
+    common = measure("common", "--groups", "[]", "--sample-group", "0.75", *group)
+    assert seeds.generation is not None
+    assert seeds.generation > 0
+    assert (apart.generation_seeds, apart.sample_draws, apart.generation) == (1, 2, None)
+    # Draws that have nothing in common are as independent as generation seeds.
+    assert apart.sample == seeds.generation
+    assert (apart.ci_low, apart.ci_high) == (seeds.ci_low, seeds.ci_high)
+    # Draws that share three quarters of their images show a quarter of the variance.
+    assert common.sample == pytest.approx(2 * seeds.generation, abs=2e-6)  # six decimals
+    assert common.accuracy == pytest.approx(apart.accuracy, abs=1e-9)
+    assert common.ci_low <= apart.ci_low
+    assert common.ci_high >= apart.ci_high
+    make_variance_table(["--variance", str(tmp_path / "common.csv"), "--output-dir", str(tmp_path)])
+    table = (tmp_path / "variance.md").read_text()
+    assert "Draw of the real sample" in table
+    assert "75 % (caption) of their images in common" in table

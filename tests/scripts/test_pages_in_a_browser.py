@@ -137,6 +137,26 @@ def test_a_table_sorts_numbers_and_text_both_ways(
         assert page.errors() == []
 
 
+def test_on_a_narrow_page_the_table_scrolls_and_what_a_row_is_of_stays(
+    browser: Browser, scores_csv: Path, budgets_csv: Path, settings_json: str, tmp_path: Path
+) -> None:
+    make_tables(["--scores", str(scores_csv), "--budgets", str(budgets_csv), "--config-json",
+                 settings_json, "--output-dir", str(tmp_path)])  # fmt: skip
+    page = browser.open(tmp_path / "main.html", width=400)
+    box = "document.querySelector('.scroll')"
+    assert page.value(f"{box}.scrollWidth > {box}.clientWidth")
+    assert page.value("document.documentElement.scrollWidth <= 400")
+    places = (
+        "['th', 'td'].map((name) => Array.from(document.querySelectorAll("
+        "`tr:last-child > ${name}:first-child`), (cell) => cell.getBoundingClientRect().left))"
+    )
+    before = page.value(places)
+    page.value(f"{box}.scrollLeft = 200")
+    assert page.value(f"{box}.scrollLeft") > 0
+    assert page.value(places) == before
+    assert page.value("document.querySelector('td').offsetWidth < 200")
+
+
 def test_rows_of_the_gallery_are_filtered_and_searched(browser: Browser, gallery: Path) -> None:
     page = browser.open(gallery)
     assert page.value("document.querySelector('output').textContent") == "6 of 6"
@@ -199,3 +219,20 @@ def test_examples_are_filtered_and_sorted(browser: Browser, examples: Path) -> N
     click(page, f"[data-filter=class] button[data-value={class_id}]")
     assert page.value(shown) == [class_id] * several
     assert page.errors() == []
+
+
+def test_on_a_narrow_page_no_cell_of_a_gallery_or_of_examples_runs_into_the_next(
+    browser: Browser, gallery: Path, examples: Path
+) -> None:
+    for path in (gallery, examples):
+        page = browser.open(path, width=400)
+        assert page.value("document.documentElement.scrollWidth <= 400")
+        wide = page.value(
+            "Array.from(document.querySelectorAll('th, td, td *'))"
+            ".filter((one) => one.getBoundingClientRect().right >"
+            " one.closest('th, td').getBoundingClientRect().right + 1)"
+            ".map((one) => one.outerHTML.slice(0, 80))"
+        )
+        assert wide == []
+        columns = page.value("document.querySelectorAll('th').length")
+        assert page.value("document.querySelector('table').offsetWidth") >= 80 * columns

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -14,6 +15,7 @@ import run_sweep
 from capsynth import sweeps
 from capsynth.errors import CapsynthError
 from capsynth.reporting.scores import Score, write_scores
+from capsynth.yaml_files import read_yaml
 
 SWEEP = "config/context-bias.yaml"
 FOLDER = Path("results/sweeps/context-bias")
@@ -109,6 +111,26 @@ def test_a_sweep_ends_with_its_scores_and_its_figure(
     assert "<svg" in Path(names[2]).read_text()
 
 
+def test_further_configurations_are_put_over_the_first_and_under_the_sweep(
+    snakemake: FakeSnakemake,
+) -> None:
+    for name, steps in (("one", 10), ("two", 20)):
+        over: dict[str, Any] = {"training_seeds": [7, 8], "recipes": {"cpu-tiny": {"steps": steps}}}
+        over["eval_sets"] = {"openmoji-val": {"images_per_class": 3, "seed": 5}}
+        Path(f"{name}.yaml").write_text(yaml.safe_dump(over))
+    run_sweep.main([SWEEP, "--config", "config.yaml", "one.yaml", "two.yaml", "--dry-run"])
+    for value in ("0.0", "0.5", "0.9"):
+        text = (FOLDER / value / "config.yaml").read_text()
+        assert text.startswith(
+            f"# Written by run_sweep from config.yaml and one.yaml and two.yaml and {SWEEP}: "
+        )
+        config = yaml.safe_load(text)
+        assert config["training_seeds"] == [7, 8]
+        assert config["recipes"]["cpu-tiny"]["steps"] == 20
+        assert config["eval_sets"]["openmoji-val"]["seed"] == 5
+        assert config["eval_sets"]["openmoji-val"]["images_per_class"] == 50  # the sweep's own
+
+
 def test_the_first_failure_ends_the_sweep_and_the_next_call_goes_on(
     snakemake: FakeSnakemake, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -161,10 +183,20 @@ def test_some_lines_and_panels_can_be_drawn_again(snakemake: FakeSnakemake) -> N
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
-def test_make_runs_the_sweep_beside_the_warm_server(repository: Path) -> None:
+@pytest.mark.parametrize(
+    ("target", "options"),
+    [
+        ("sweep-context-bias", ""),
+        ("findings", "--config config.yaml config/findings.yaml "),
+        ("findings-again", "--config config.yaml config/context-bias-again.yaml "),
+    ],
+)
+def test_make_runs_the_sweep_beside_the_warm_server(
+    repository: Path, target: str, options: str
+) -> None:
     own = ("MAKEFLAGS", "MAKELEVEL", "VENV", "CORES", "PYTHONS", "PYTEST_ARGS")
     made = subprocess.run(
-        ["make", "--dry-run", "sweep-context-bias", "CORES=3"],
+        ["make", "--dry-run", target, "CORES=3"],
         cwd=repository,
         env={name: value for name, value in os.environ.items() if name not in own},
         check=True,
@@ -176,4 +208,17 @@ def test_make_runs_the_sweep_beside_the_warm_server(repository: Path) -> None:
         "python workflow/scripts/warm.py serve --",
         "python workflow/scripts/run_sweep.py",
     )
-    assert f"{server} {script} {SWEEP} --cores 3" in words
+    assert f"{server} {script} {SWEEP} {options}--cores 3" in words
+
+
+@pytest.mark.parametrize("over", ["findings.yaml", "context-bias-again.yaml"])
+def test_findings_ask_the_sweep_of_seven_training_seeds(repository: Path, over: str) -> None:
+    base = sweeps.merge(
+        read_yaml(repository / "config.yaml"), read_yaml(repository / "config" / over)
+    )
+    for run in sweeps.plan_runs(sweeps.read_sweep(repository / SWEEP), base):
+        assert len(run.config["training_seeds"]) == 7
+        assert run.config["recipes"]["cpu-tiny"]["steps"] == 400
+        variants = run.config["variants"].values()
+        seeds = {entry.get("seed", 0) for entry in variants}
+        assert seeds == ({3} if over == "context-bias-again.yaml" else {0})

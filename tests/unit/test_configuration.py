@@ -1,6 +1,7 @@
 """The configuration: what is filled in, what is refused in which words, what may not drift."""
 
 import copy
+import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -32,13 +33,14 @@ from capsynth.schema_messages import as_yaml_number
 
 ROOT = Path(__file__).resolve().parents[2]
 # config/pretrain.yaml is how the embedded models are made, not an experiment; sweeps are checked in
-# test_sweeps.py.
+# test_sweeps.py, and what is put under one in test_run_sweep.py.
 SHIPPED = [
     ROOT / "config.yaml",
     *(
         path
         for path in sorted(ROOT.glob("config/*.yaml"))
-        if path.name != "pretrain.yaml" and "sweep" not in yaml.safe_load(path.read_text())
+        if path.name not in ("pretrain.yaml", "context-bias-again.yaml")
+        and "sweep" not in yaml.safe_load(path.read_text())
     ),
 ]
 
@@ -207,6 +209,17 @@ def test_the_full_experiment_has_six_controls_of_real_images_beside_all_of_them(
     shares = {mix["real"] for mix in mixes if not mix["variants"]}
     assert len(shares - {1.0}) >= 6
     assert min(shares) > 0
+
+
+def test_the_full_experiment_draws_a_share_of_the_real_images_three_times_without_overlap() -> None:
+    config = complete(full_config())
+    (group,) = config["report"]["sample_replicates"]
+    mixes = [config["training_sets"][name] for name in group]
+    assert [mix["sample_seed"] for mix in mixes] == [0, 1, 2]
+    assert len(group) * mixes[0]["real"] <= 1
+    # All others are drawn as they were before there was a seed.
+    others = [mix for name, mix in config["training_sets"].items() if name not in group]
+    assert {mix["sample_seed"] for mix in others} == {0}
 
 
 def test_the_findings_are_repeated_with_seven_other_seeds_and_other_noise() -> None:
@@ -610,12 +623,53 @@ def setting(path: str, value: Any) -> Change:
     return lambda config: with_change(config, path, value)
 
 
+def several(*paths_and_values: Any) -> Change:
+    """Return a change of several keys: a path, its value, the next path, and so on."""
+
+    def change(config: dict[str, Any]) -> dict[str, Any]:
+        for path, value in itertools.batched(paths_and_values, 2):
+            config = with_change(config, path, value)
+        return config
+
+    return change
+
+
 def removing(path: str) -> Change:
     return lambda config: without(config, path)
 
 
 # Each: what is done to config.yaml, and the key and the remedy that a message must name.
 MISTAKES: dict[str, tuple[Change, str, str]] = {
+    "feature extractor of no model": (
+        setting("feature_extractors/more", {"batch_size": 4}),
+        "feature_extractors.more.model is missing",
+        "or hub identifier",
+    ),
+    "feature extractor of a model and of random weights": (
+        setting("feature_extractors/embedded/random_weights", {"seed": 1}),
+        "feature_extractors.embedded.model: does not apply; remove it",
+        "random_weights stand in the place of a model",
+    ),
+    "random weights that read prompts": (
+        setting("feature_extractors/more", {"random_weights": {}, "prompt_agreement": True}),
+        "feature_extractors.more.prompt_agreement: does not apply; remove it",
+        "reads no prompts",
+    ),
+    "family of random weights without them": (
+        setting("feature_extractors/embedded/family", "random"),
+        "feature_extractors.embedded.family: 'random' is not known",
+        "known: dinov2, clip, encoder-decoder, timm",
+    ),
+    "random weights of another family": (
+        setting("feature_extractors/more", {"random_weights": {}, "family": "timm"}),
+        "feature_extractors.more.family: 'timm' is not known",
+        "known: random",
+    ),
+    "mistyped architecture of random weights": (
+        setting("feature_extractors/more", {"random_weights": {"architecture": "vg16"}}),
+        "feature_extractors.more.random_weights.architecture: 'vg16' is not known",
+        "did you mean 'vgg16'",
+    ),
     "unknown set of another split": (
         setting("eval_sets/openmoji-v2/unknown", True),
         "eval_sets.openmoji-v2.unknown: the split unknown, and no other",
@@ -900,6 +954,69 @@ MISTAKES: dict[str, tuple[Change, str, str]] = {
         setting("report/generation_replicates", [["caption", "class-name"]]),
         "report.generation_replicates[0]: 'class-name' and 'caption' differ in",
         "name training sets that do not",
+    ),
+    "generation replicates that differ in the draw of their share as well": (
+        several(
+            "training_sets/caption",
+            {"variants": {"caption": 0.5}},
+            "training_sets/again",
+            {"variants": {"caption": 0.5}, "sample_seed": 1},
+            "report/generation_replicates",
+            [["caption", "again"]],
+        ),
+        "report.generation_replicates[0]: 'again' and 'caption' differ in",
+        "name training sets that do not",
+    ),
+    "a sample seed that draws nothing": (
+        setting("training_sets/again", {"real": 1.0, "variants": ["caption"], "sample_seed": 1}),
+        "training_sets.again.sample_seed: the set takes all images, so that another seed draws no",
+        "give real, or a variant, a share below 1, or remove sample_seed",
+    ),
+    "unknown sample replicate": (
+        setting("report/sample_replicates", [["real", "reel"]]),
+        "report.sample_replicates[0][1]: 'reel' is not one of the training_sets",
+        "did you mean 'real'?",
+    ),
+    "sample replicates of all real images": (
+        setting("report/sample_replicates", [["real", "class-name"]]),
+        "report.sample_replicates[0]: 'real' takes all real images or none",
+        "name training sets whose real is a share below 1",
+    ),
+    "sample replicates of other shares": (
+        several(
+            "training_sets/half",
+            {"real": 0.5},
+            "training_sets/third",
+            {"real": 0.33, "sample_seed": 1},
+            "report/sample_replicates",
+            [["half", "third"]],
+        ),
+        "report.sample_replicates[0]: 'third' and 'half' differ in more than their sample_seed",
+        "name training sets that do not",
+    ),
+    "sample replicates that are the same set": (
+        several(
+            "training_sets/half",
+            {"real": 0.5},
+            "training_sets/again",
+            {"real": 0.5},
+            "report/sample_replicates",
+            [["half", "again"]],
+        ),
+        "report.sample_replicates[0]: 'again' and 'half' have the same sample_seed",
+        "give one of them another",
+    ),
+    "sample replicates whose shares overlap differently": (
+        several(
+            "training_sets/half",
+            {"real": 0.5, "variants": {"caption": 0.2}},
+            "training_sets/other",
+            {"real": 0.5, "variants": {"caption": 0.2}, "sample_seed": 1},
+            "report/sample_replicates",
+            [["half", "other"]],
+        ),
+        "report.sample_replicates[0]: 'half' draws a share of 0.2 of 'caption' and one of 0.5",
+        "take all of the variant, or the same share",
     ),
     "unknown evaluation set": (
         setting("report/in_distribution", "openmoji-vall"),

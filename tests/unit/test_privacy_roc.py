@@ -290,3 +290,22 @@ def test_a_mean_over_models_varies_with_the_models() -> None:
     alone = roc.of_model(measure(scores[None], member), 0)
     assert apart.high[place] - apart.low[place] > 2 * (together.high[place] - together.low[place])
     assert together.low[place] == pytest.approx(alone.low[place], abs=0.01)
+
+
+@pytest.mark.parametrize("apart", [5.0, -5.0, 0.0])
+@pytest.mark.parametrize("models", [1, 3])
+def test_attacks_that_do_not_vary_have_an_interval_or_none(apart: float, models: int) -> None:
+    member = np.arange(80) < 30
+    measured = measure(np.stack([apart * member] * models), member)
+    found = roc.of_model(measured, 0) if models == 1 else roc.over_models(measured, 78)
+    wide = roc.with_width(found, measured.exact, 30)
+    place = roc.METRICS.index("auc")
+    if apart == 0.0:
+        assert wide.values[place] == 0.5
+        assert np.isnan(wide.low[place])
+    elif apart > 0.0:
+        assert wide.low[place] == pytest.approx(0.025 ** (1 / 30))
+    for value, low, high in zip(wide.values, wide.low, wide.high, strict=True):
+        if not np.isnan(value) and not np.isnan(low):
+            assert low <= value <= high
+            assert high - low > 1e-6

@@ -373,3 +373,11 @@ def test_scores_of_other_training_sets_are_refused(tmp_path: Path) -> None:
     settings = ReportSettings("val", ("captoin",), ("val",), ())
     with pytest.raises(CapsynthError, match="captoin"):
         score_tables.make_tables(SCORES, settings, EQUAL, tmp_path)
+
+
+def test_a_share_that_is_only_bounded_is_shown_as_at_most_its_bound() -> None:
+    cell = tables.interval_cell(None, 0.0, 0.024)
+    assert cell.text == "\N{LESS-THAN OR EQUAL TO} 2.4"
+    assert cell.csv_values == ("", "0.0", "2.4")
+    assert cell.sort is None
+    assert tables.interval_cell(float("nan"), None, None).text == "\N{EN DASH}"

@@ -164,9 +164,14 @@ def test_a_written_config_is_the_config_with_its_folders_seen_from_where_it_lies
     (tmp_path / "disk" / "far" / "away").mkdir(parents=True)
     (tmp_path / "results").symlink_to("disk/far/away")
     (tmp_path / "photos").mkdir()
-    config = {
-        "dataset": {"source": "folder", "path": "photos"},
-        "eval_sets": {"val": {"path": "photos"}, "far": {"path": "/photos"}, "drawn": {"seed": 1}},
+    config: dict[str, dict[str, Any]] = {
+        "dataset": {"source": "folder", "path": "photos", "classes": "classes.txt"},
+        "eval_sets": {
+            "val": {"path": "photos", "class_map": "map.csv", "groups": "groups.csv"},
+            "mixture": {"path": ["photos", "/photos"], "classes": "imagenette"},
+            "hub": {"source": "huggingface", "path": "uoft-cs/cifar10"},
+            "drawn": {"source": "openmoji", "groups": "context", "seed": 1},
+        },
         "recipes": {"a": {"learning_rate": 1e-5}},
     }
     folder = Path("results/sweeps/s/1")
@@ -174,11 +179,20 @@ def test_a_written_config_is_the_config_with_its_folders_seen_from_where_it_lies
     text = sweeps.config_text(SweepRun("1", config), folder, [Path("c.yaml"), Path("s.yaml")])
     assert text.startswith("# Written by run_sweep from c.yaml and s.yaml: ")
     read = yaml.safe_load(text)
-    for path in (read["dataset"]["path"], read["eval_sets"]["val"]["path"]):
-        assert not os.path.isabs(path)
-        assert (folder / path).samefile("photos")
-    assert read["eval_sets"]["far"] == {"path": "/photos"}
-    assert read["eval_sets"]["drawn"] == {"seed": 1}
+    up = "../../.."  # three folders of the link's target, three of the sweep
+    dataset = {"source": "folder", "path": f"{up}/{up}/photos", "classes": f"{up}/{up}/classes.txt"}
+    assert read["dataset"] == dataset
+    assert (folder / dataset["path"]).samefile("photos")
+    assert read["eval_sets"] == {
+        "val": {
+            "path": f"{up}/{up}/photos",
+            "class_map": f"{up}/{up}/map.csv",
+            "groups": f"{up}/{up}/groups.csv",
+        },
+        "mixture": {"path": [f"{up}/{up}/photos", "/photos"], "classes": "imagenette"},
+        "hub": config["eval_sets"]["hub"],
+        "drawn": config["eval_sets"]["drawn"],
+    }
     assert read["recipes"] == config["recipes"]
     assert config["dataset"]["path"] == "photos"
 

@@ -67,6 +67,7 @@ CHANGES: dict[str, list[Any]] = {
     "report.calibration_set": ["photos-hub"],
     "report.robustness.clean.*": ["photos-val"],
     "report.generation_replicates": [[["many-again", "many"]]],
+    "report.sample_replicates": [[["other-half", "half"]]],
     "report.gallery.variants": [["many", "told"]],
     "report.gallery.ambiguous": [["Tench_2"]],
     "export.variants": [["many"]],
@@ -186,7 +187,10 @@ class Bases:
         for config, before in zip(self.configs, self.plans, strict=True):
             completed = complete(config)
             for place in places(completed, key):
-                value = functools.reduce(lambda inner, name: inner[name], place, completed)
+                # A mapping that may be null has no keys where it is.
+                value = functools.reduce(
+                    lambda inner, name: None if inner is None else inner[name], place, completed
+                )
                 for other in other_values(key, value):
                     try:
                         changed = with_value(config, place, other)

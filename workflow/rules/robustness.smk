@@ -173,7 +173,7 @@ use rule plot_curves as plot_scaling with:
 
 
 rule measure_variance:
-    """Measure how much images, training seeds and generation seeds vary accuracy."""
+    """Measure how much images, seeds and the draw of the real sample vary accuracy."""
     input:
         **code("measure_variance"),
         predictions=replicate_predictions,

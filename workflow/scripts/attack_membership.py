@@ -11,6 +11,7 @@ from capsynth.privacy.membership import Part, attack_training_set
 from capsynth.privacy.results import AttackScore, CurvePoint, rows_of
 from capsynth.records import write_records
 from capsynth.shards import shard_name
+from capsynth.shares import Share, parse_share
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -22,7 +23,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--class-ids", nargs="+", required=True)
     parser.add_argument("--parts-per-class", type=int, required=True)
     parser.add_argument("--folders", nargs="+", type=Path, required=True, help="of its images")
-    parser.add_argument("--fractions", nargs="+", type=float, required=True, help="one a folder")
+    parser.add_argument(
+        "--fractions", nargs="+", type=parse_share, required=True, help="one a folder"
+    )
     parser.add_argument(
         "--twin", nargs=2, action="append", default=[], metavar=("IMAGES", "FOLDER")
     )
@@ -36,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     shards = [shard_name(c, part) for c in args.class_ids for part in range(args.parts_per_class)]
 
-    def part(folder: Path, fraction: float) -> Part:
+    def part(folder: Path, fraction: float | Share) -> Part:
         name = str(folder.relative_to(args.root))
         return Part(name, tuple(folder / f"{shard}.jsonl" for shard in shards), fraction)
 

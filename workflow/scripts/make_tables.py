@@ -15,6 +15,7 @@ from capsynth.reporting.score_tables import make_tables
 from capsynth.reporting.scores import read_scores
 from capsynth.reporting.settings import ReportSettings
 from capsynth.settings import settings_from_json
+from capsynth.shares import Share, parse_share
 
 log = logging.getLogger(__name__)
 
@@ -41,9 +42,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     )  # fmt: skip
     args = parser.parse_args(argv)
     settings = settings_from_json(ReportSettings, args.config_json)
-    training_sets: dict[str, dict[Path, float]] = defaultdict(dict)
+    training_sets: dict[str, dict[Path, float | Share]] = defaultdict(dict)
     for name, folder, share in args.training_set:
-        training_sets[name][Path(folder)] = float(share)
+        training_sets[name][Path(folder)] = parse_share(share)
     images = Images(tuple(args.class_ids), args.parts_per_class, training_sets, args.real)
     notes = data_notes(images, {name: Path(manifest) for name, manifest in args.eval_set})
     prompts = {variant: [*map(Path, files)] for variant, *files in args.prompts}

@@ -8,6 +8,7 @@ from pathlib import Path
 from capsynth import cli
 from capsynth.records import write_records
 from capsynth.reporting.budgets import Budget, Mix, Training, measure_budgets
+from capsynth.shares import parse_share
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -30,7 +31,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     mixes = {
         name: Mix(
             name in args.real,
-            {Path(folder): float(share) for of, folder, share in args.synthetic if of == name},
+            {
+                Path(folder): parse_share(share)
+                for of, folder, share in args.synthetic
+                if of == name
+            },
         )
         for name, *_ in args.training
     }

@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from functools import reduce
 from pathlib import Path
 
 from capsynth import cli
@@ -17,6 +18,7 @@ from capsynth.files import write_if_changed
 from capsynth.sweeps import (
     config_text,
     join_scores,
+    merge,
     plan_runs,
     read_sweep,
     run_command,
@@ -31,18 +33,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with Snakemake's exit code if that is not 0."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("sweep", type=Path, help="YAML: the key, its values, overrides")
-    parser.add_argument("--config", type=Path, default=Path("config.yaml"), help="what is swept")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        nargs="+",
+        default=[Path("config.yaml")],
+        help="what is swept; each further file is put over those before it",
+    )
     parser.add_argument("--cores", type=int, default=max(2, os.cpu_count() or 1))
     parser.add_argument(
         "--dry-run", action="store_true", help="write the configurations and say what would run"
     )
     args = parser.parse_args(argv)
     sweep = read_sweep(args.sweep)
-    runs = plan_runs(sweep, read_yaml(args.config))
+    runs = plan_runs(sweep, reduce(merge, map(read_yaml, args.config)))
     root = Path("results/sweeps") / args.sweep.stem
     lock = take_lock(root / ".lock")
     for run in runs:
-        text = config_text(run, root / run.name, (args.config, args.sweep))
+        text = config_text(run, root / run.name, (*args.config, args.sweep))
         write_if_changed(root / run.name / "config.yaml", text)
     for number, run in enumerate(runs, 1):
         # The lock of the sweep does for Snakemake's own, which would outlive a kill.

@@ -12,6 +12,7 @@ from capsynth.recipes import Recipe
 from capsynth.resuming import code_mark
 from capsynth.settings import settings_from_json
 from capsynth.shards import shard_name
+from capsynth.shares import parse_share
 from capsynth.training import ShardSource, Training, train_classifier
 from capsynth.training_accuracy import NOTHING, MeasuredImages
 
@@ -25,7 +26,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     which.add_argument("--seed", type=int, help="of a training on all images")
     which.add_argument("--half", type=int, help="number of a reference model; says its seed too")
     parser.add_argument("--folders", nargs="+", type=Path, required=True, help="of shards")
-    parser.add_argument("--fractions", nargs="+", type=float, required=True, help="one a folder")
+    parser.add_argument(
+        "--fractions", nargs="+", type=parse_share, required=True, help="one a folder"
+    )
     parser.add_argument("--parts-per-class", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True, help="of all processes")
     parser.add_argument(

@@ -132,7 +132,8 @@ def budget_arguments(wildcards):
     words += ["--real", *(name for name, mix in sets.items() if mix["real"] > 0)]
     for name, mix in sets.items():
         for variant, share in mix["variants"].items():
-            words += ["--synthetic", name, f"results/{DATASET}/images/{variant}", share]
+            taken = share_of(share, mix["sample_seed"])
+            words += ["--synthetic", name, f"results/{DATASET}/images/{variant}", taken]
     for run, history in zip(RUNS, HISTORIES):
         name, recipe, _ = run.split("/")
         words += ["--training", name, recipe, config["recipes"][recipe]["batch_size"], history]

@@ -1,5 +1,6 @@
 # Robustness and curves: what their rules are told, and what of them a configuration has.
 from capsynth.corruption_baselines import mce_obstacle
+from capsynth.shares import mean_overlap
 
 SHIFTED_EVAL_SETS = [
     name for name in REPORTED_EVAL_SETS if name != config["report"]["in_distribution"]
@@ -12,6 +13,17 @@ ROBUSTNESS_TABLES = [
     *(["corruptions"] if CORRUPTED_EVAL_SETS else []),
 ]
 GENERATION_REPLICATES = config["report"]["generation_replicates"]
+SAMPLE_REPLICATES = config["report"]["sample_replicates"]
+REPLICATES = [*GENERATION_REPLICATES, *SAMPLE_REPLICATES]
+# Training sets without those that differ from an earlier one in the draw of their share only:
+# no points of their own in curves, and no further control of a line.
+FIRST_DRAWS = {
+    dump_json({key: value for key, value in mix.items() if key != "sample_seed"}): name
+    for name, mix in reversed(config["training_sets"].items())
+}
+FIRST_DRAWS = {
+    name: mix for name, mix in config["training_sets"].items() if name in FIRST_DRAWS.values()
+}
 # A curve needs so many points.
 CURVE_POINTS = 3
 
@@ -19,7 +31,7 @@ CURVE_POINTS = 3
 def real_curve():
     """Training sets by their share of real images: [line, training set, share], in lines."""
     lines = {}
-    for name, mix in config["training_sets"].items():
+    for name, mix in FIRST_DRAWS.items():
         synthetic = [v if s == 1 else f"{s:g} {v}" for v, s in sorted(mix["variants"].items())]
         lines.setdefault(" + ".join(["real", *synthetic]), {})[mix["real"]] = name
     return _curve(lines)
@@ -29,7 +41,7 @@ def synthetic_curve():
     """Training sets of one variant by its number of images, all else equal, in lines."""
     lines = {}
     numbers = ("images_per_class", "images_per_caption")
-    for name, mix in config["training_sets"].items():
+    for name, mix in FIRST_DRAWS.items():
         if mix["real"] == 0 and len(mix["variants"]) == 1:
             ((variant, share),) = mix["variants"].items()
             settings = config["variants"][variant]
@@ -68,7 +80,7 @@ ROBUSTNESS_REPORT = [
     *(f"results/report/corruptions-{eval_set}.png" for eval_set in CORRUPTED_EVAL_SETS),
     *(["results/report/real-fraction.png"] if REAL_CURVE else []),
     *(["results/report/scaling.png"] if SYNTHETIC_CURVE else []),
-    *(["results/report/tables/variance.html"] if GENERATION_REPLICATES else []),
+    *(["results/report/tables/variance.html"] if REPLICATES else []),
 ]
 
 
@@ -79,9 +91,7 @@ def robustness_settings(wildcards):
             "in_distribution": config["report"]["in_distribution"],
             "clean": config["report"]["robustness"]["clean"],
             "published": config["report"]["robustness"]["published"],
-            "controls": [
-                name for name, mix in config["training_sets"].items() if not mix["variants"]
-            ],
+            "controls": [name for name, mix in FIRST_DRAWS.items() if not mix["variants"]],
             "mce_obstacles": {
                 name: mce_obstacle(config["dataset"], config["eval_sets"][name])
                 for name in CORRUPTED_EVAL_SETS
@@ -94,7 +104,7 @@ def replicate_predictions(wildcards):
     """The predictions of all training sets that are replicates of one another."""
     return [
         f"results/{DATASET}/predictions/{training_set}/{recipe}/seed{seed}/{eval_set}.parquet"
-        for training_set in dict.fromkeys(itertools.chain(*GENERATION_REPLICATES))
+        for training_set in dict.fromkeys(itertools.chain(*REPLICATES))
         for recipe in config["recipes"]
         for seed in config["training_seeds"]
         for eval_set in REPORTED_EVAL_SETS
@@ -103,4 +113,9 @@ def replicate_predictions(wildcards):
 
 def replicate_arguments(wildcards):
     """These predictions, as arguments."""
-    return argument_file("replicates", ["--predictions", *replicate_predictions(wildcards)])
+    words = ["--predictions", *replicate_predictions(wildcards)]
+    for group in SAMPLE_REPLICATES:
+        mixes = [config["training_sets"][name] for name in group]
+        overlap = mean_overlap(mixes[0]["real"], [mix["sample_seed"] for mix in mixes])
+        words += ["--sample-group", overlap, *group]
+    return argument_file("replicates", words)

@@ -1,12 +1,14 @@
 # Training sets: what their rule reads and is told.
+from capsynth.shares import share_of
 
 
 def training_folders(training_set):
-    """The folders of shards that a training set reads, and the fraction it takes of each."""
+    """The folders of shards that a training set reads, and the share it takes of each."""
     parts = config["training_sets"][training_set]
     folders = {f"results/{DATASET}/real": parts["real"]} if parts["real"] > 0 else {}
     variants = parts["variants"].items()
-    return folders | {f"results/{DATASET}/images/{name}": share for name, share in variants}
+    folders |= {f"results/{DATASET}/images/{name}": share for name, share in variants}
+    return {folder: share_of(share, parts["sample_seed"]) for folder, share in folders.items()}
 
 
 def training_manifests(wildcards):

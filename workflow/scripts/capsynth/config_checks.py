@@ -12,6 +12,7 @@ from capsynth import classes as class_sources
 from capsynth.config_entries import entries_of, list_of, section_of
 from capsynth.datasets.imagenet import SUBSETS
 from capsynth.eval_set_checks import check_set_aside
+from capsynth.sample_checks import check_sample_replicates, check_sample_seeds, shares_of
 from capsynth.schema import KeyPath, key_name, schema_at
 from capsynth.schema_messages import did_you_mean, show, unknown_name
 from capsynth.subgroup_checks import check_groups, check_unknown_sets
@@ -112,6 +113,9 @@ def _references(config: Any) -> Iterator[tuple[KeyPath, Any, str]]:
     for row, group in enumerate(list_of(report, "generation_replicates")):
         for column, name in enumerate(group if isinstance(group, list) else ()):
             yield ("report", "generation_replicates", row, column), name, "training_sets"
+    for row, group in enumerate(list_of(report, "sample_replicates")):
+        for column, name in enumerate(group if isinstance(group, list) else ()):
+            yield ("report", "sample_replicates", row, column), name, "training_sets"
     for row, pair in enumerate(list_of(report, "comparisons")):
         for column, name in enumerate(pair if isinstance(pair, list) else ()):
             yield ("report", "comparisons", row, column), name, "training_sets"
@@ -171,6 +175,8 @@ def check_values(config: Any) -> Iterator[str]:
     yield from check_unknown_sets(config)
     yield from check_groups(config)
     yield from _check_replicates(config)
+    yield from check_sample_seeds(config)
+    yield from check_sample_replicates(config)
     for row, pair in enumerate(list_of(section_of(config, "report"), "comparisons")):
         if isinstance(pair, list) and len(pair) == 2 and pair[0] == pair[1]:
             yield f"report.comparisons[{row}]: compares {show(pair[0])} with itself; name two sets"
@@ -214,10 +220,10 @@ def _check_replicates(config: Any) -> Iterator[str]:
                 )
 
 
-def _made_of(config: Any, training_set: str) -> tuple[Any, list[str]]:
+def _made_of(config: Any, training_set: str) -> tuple[Any, Any, list[str]]:
     """Return what a training set is made of, without the seeds of its variants."""
     mix = section_of(section_of(config, "training_sets"), training_set)
-    shares = section_of(mix, "variants") or dict.fromkeys(map(str, list_of(mix, "variants")), 1.0)
+    shares = shares_of(mix)
     variants = section_of(config, "variants")
     settings = {name: section_of(variants, name) for name in shares}
     parts = [
@@ -229,7 +235,7 @@ def _made_of(config: Any, training_set: str) -> tuple[Any, list[str]]:
         )
         for name, share in shares.items()
     ]
-    return mix.get("real", 0), sorted(parts)
+    return mix.get("real", 0), mix.get("sample_seed", 0), sorted(parts)
 
 
 def _check_classes(config: Any) -> Iterator[str]:

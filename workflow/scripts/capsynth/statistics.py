@@ -155,7 +155,8 @@ class VarianceComponents:
         images: Variance from the draw of images that all runs have in common.
         runs_on_images: Variance from the draw of images that every run has for itself.
         training: Variance between training seeds of one generation seed.
-        generation: Variance between generation seeds, beyond that of their training seeds.
+        generation: Variance between generation seeds, or draws of the real sample, beyond that of
+            their training seeds.
     """
 
     images: Floats
@@ -164,7 +165,9 @@ class VarianceComponents:
     generation: Floats
 
 
-def variance_components(values: Floats, replicates: Floats) -> VarianceComponents:
+def variance_components(
+    values: Floats, replicates: Floats, overlap: float = 0.0
+) -> VarianceComponents:
     """Return the variance components of runs that differ in their seeds only.
 
     The analysis of variance estimator of the balanced nested design, training seeds in generation
@@ -175,6 +178,9 @@ def variance_components(values: Floats, replicates: Floats) -> VarianceComponent
         values: Shape (generation seeds, training seeds, metrics).
         replicates: Under shared draws of images: (generation seeds, training seeds, draws,
             metrics).
+        overlap: Where draws of one sample stand for generation seeds, the share of its images that
+            a draw has in common with another. Their correlation is as large, so they vary by
+            1 - ``overlap`` of what independent draws vary by.
 
     Raises:
         CapsynthError: If there is one generation or one training seed only.
@@ -198,8 +204,23 @@ def variance_components(values: Floats, replicates: Floats) -> VarianceComponent
         images=np.maximum(0.0, overall.var(axis=0, ddof=1) - noise_of_means / generations),
         runs_on_images=noise,
         training=training,
-        generation=np.maximum(0.0, between - noise_of_means - training / trainings),
+        generation=np.maximum(0.0, between - noise_of_means - training / trainings)
+        / (1.0 - overlap),
     )
+
+
+def overlap_factor(units: int, overlap: float) -> float:
+    """Return what the variance between correlated units is multiplied by for that of their mean.
+
+    Of ``k`` units of variance V, any two correlated by ``overlap``, the mean has the variance
+    ``V (1 + (k - 1) overlap) / k``; the units are seen to vary by ``V (1 - overlap)``. For
+    ``intervals.estimate_of``, which takes the variance between units over k for that of their mean.
+
+    Args:
+        units: How many there are, k.
+        overlap: From ``shares.mean_overlap``.
+    """
+    return (1.0 + (units - 1) * overlap) / (1.0 - overlap)
 
 
 def interval(replicates: Floats, level: float = LEVEL) -> tuple[Floats, Floats]:

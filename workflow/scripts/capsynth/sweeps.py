@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from capsynth.classes import FILE_SUFFIXES
 from capsynth.configuration import complete
 from capsynth.errors import CapsynthError
 from capsynth.files import lock, write_text
@@ -166,27 +167,43 @@ def config_text(run: SweepRun, folder: Path, sources: Sequence[Path]) -> str:
 
     Args:
         run: The run.
-        folder: Where it works. Relative paths of image folders are rewritten to be seen from there.
+        folder: Where it works. Relative paths of the user's folders and files (images, class lists,
+            class maps, groups) are rewritten to be seen from there.
         sources: The files it was made from, named in its head.
     """
     real_folder = os.path.realpath(folder)  # `..` leads out of where a link points
     config = dict(run.config)
-    for section in ("dataset", "eval_sets"):
-        config[section] = _seen_from(real_folder, config[section])
+    config["dataset"] = _seen_from(real_folder, config["dataset"])
+    config["eval_sets"] = {
+        name: _seen_from(real_folder, entry) for name, entry in config["eval_sets"].items()
+    }
     names = " and ".join(path.as_posix() for path in sources)
     head = f"# Written by run_sweep from {names}: change those, this one is overwritten.\n"
     return head + yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=100)
 
 
-def _seen_from(folder: str, section: Mapping[str, Any]) -> dict[str, Any]:
-    seen: dict[str, Any] = {}
-    for key, value in section.items():
-        if isinstance(value, Mapping):
-            seen[key] = _seen_from(folder, value)
-        elif key == "path" and isinstance(value, str) and not os.path.isabs(value):
-            seen[key] = os.path.relpath(value, folder)
-        else:
-            seen[key] = value
+def _seen_from(folder: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a data set or an evaluation set whose relative paths are seen from ``folder``."""
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, list):
+            return [moved(path) for path in value]
+        is_relative = isinstance(value, str) and not os.path.isabs(value)
+        return os.path.relpath(value, folder) if is_relative else value
+
+    seen = dict(entry)
+    source = entry.get("source")
+    for key in ("path", "class_map", "groups", "classes"):
+        value = entry.get(key)
+        # What is no path: a data set of the hub, openmoji's own groups, classes by name.
+        if (
+            value is None
+            or (key == "path" and source == "huggingface" and not os.path.isdir(str(value)))
+            or (key == "groups" and source == "openmoji")
+            or (key == "classes" and not str(value).endswith(FILE_SUFFIXES))
+        ):
+            continue
+        seen[key] = moved(value)
     return seen
 
 

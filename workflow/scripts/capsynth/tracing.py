@@ -21,6 +21,7 @@ from capsynth.provenance import Job, read_run, run_names
 from capsynth.recipes import NEUTRAL
 from capsynth.run_history import read_history
 from capsynth.shards import ShardReader, ShardRecord, read_manifest, shard_name
+from capsynth.shares import Share, share_of
 
 RESULTS = Path("results")
 SCORES = RESULTS / "scores.csv"
@@ -262,17 +263,22 @@ class Trace:
         """Return the tars of a training set, in the order in which the training read them."""
         config = self._config(result.checkpoint)
         mixture = config["training_sets"][result.training_set]
-        folders = {"real": mixture["real"]} if mixture["real"] > 0 else {}
-        folders |= {f"images/{name}": share for name, share in mixture["variants"].items()}
+        fractions = {"real": mixture["real"]} if mixture["real"] > 0 else {}
+        fractions |= {f"images/{name}": share for name, share in mixture["variants"].items()}
+        seed = mixture.get("sample_seed", 0)  # which older records lack
+        folders = {name: share_of(fraction, seed) for name, fraction in fractions.items()}
         parts = range(config["dataset"]["parts_per_class"])
         shards = [shard_name(class_id, part) for class_id in card["class_ids"] for part in parts]
         tars: list[Path] = []
-        fractions: list[float] = []
+        shares: list[float | Share] = []
         for folder, share in folders.items():
             place = RESULTS / result.dataset / folder
-            self.say("trained on", f"{share:g} of {place}/, {len(shards)} shards")
+            drawn = f", sample seed {seed}" if isinstance(share, Share) else ""
+            self.say(
+                "trained on", f"{fractions[folder]:g} of {place}/, {len(shards)} shards{drawn}"
+            )
             tars += [place / f"{shard}.tar" for shard in shards]
-            fractions += [share] * len(shards)
+            shares += [share] * len(shards)
         recipe = config["recipes"][result.recipe]
         settings = {k: v for k, v in recipe.items() if k not in ("base", *NEUTRAL)}
         marked = fingerprint(
@@ -280,7 +286,7 @@ class Trace:
             card["class_ids"],
             result.seed,
             files_digest([tar.with_suffix(".jsonl") for tar in tars]),
-            fractions,
+            shares,
         )
         self._verdict("the shards are what it was trained on", card["fingerprint"], marked)
         return tars

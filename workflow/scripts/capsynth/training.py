@@ -21,6 +21,7 @@ from capsynth.privacy.references import reference_half, reference_source
 from capsynth.recipes import NEUTRAL, Recipe, total_steps
 from capsynth.resuming import PartialWork
 from capsynth.shards import ShardRecord
+from capsynth.shares import Share
 from capsynth.training_accuracy import NOTHING, MeasuredImages, held_out_images, own_images
 from capsynth.training_loop import Reached, Schedule, fit
 from capsynth.transforms import preprocessing_of, training_transform
@@ -40,7 +41,7 @@ class ShardSource:
 
     tar: Path
     manifest: Path
-    fraction: float
+    fraction: float | Share
 
 
 def _check_recipe(recipe: Recipe, processes: Processes) -> None:
@@ -80,7 +81,7 @@ class Training:
     measured: MeasuredImages = NOTHING
 
     @property
-    def sources(self) -> list[tuple[Path, Path, float]]:
+    def sources(self) -> list[tuple[Path, Path, float | Share]]:
         """Tar, manifest and fraction of each shard."""
         return [(s.tar, s.manifest, s.fraction) for s in self.shards]
 

@@ -16,6 +16,7 @@ from capsynth.errors import CapsynthError
 from capsynth.learning_curves import pack_answers
 from capsynth.seeding import derive_seed
 from capsynth.shards import ShardRecord
+from capsynth.shares import Share
 from capsynth.transforms import Preprocessing, evaluation_transform
 
 # Images a forward pass: as many as where classifiers are evaluated.
@@ -103,7 +104,7 @@ def held_out_images(
 
 
 def own_images(
-    shards: Sequence[tuple[Path, Path, float]],
+    shards: Sequence[tuple[Path, Path, float | Share]],
     most: int,
     preprocessing: Preprocessing,
     workers: int,

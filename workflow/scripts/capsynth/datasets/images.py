@@ -13,7 +13,8 @@ from torch.utils.data import Dataset
 from capsynth.errors import CapsynthError
 from capsynth.files import files_to_keep_open
 from capsynth.seeding import derive_seed
-from capsynth.shards import ShardReader, ShardRecord, read_manifest, take_fraction, usable
+from capsynth.shards import ShardReader, ShardRecord, read_manifest, usable
+from capsynth.shares import Share, take_share
 from capsynth.transforms import Transform
 
 # Of images that are read again, those that fit into this many bytes stay decoded, in each process.
@@ -37,7 +38,7 @@ class ShardedImages(Dataset[Sample]):
 
     def __init__(
         self,
-        shards: Sequence[tuple[Path, Path, float]],
+        shards: Sequence[tuple[Path, Path, float | Share]],
         transform: Transform,
         seed: int | None = None,
         keep: Callable[[Sequence[ShardRecord]], Sequence[bool]] | None = None,
@@ -60,7 +61,7 @@ class ShardedImages(Dataset[Sample]):
         for number, (tar, manifest, fraction) in enumerate(shards):
             records = usable(read_manifest(manifest))
             self._readers.append(ShardReader(tar))
-            self._items += [(number, r) for r in take_fraction(records, fraction)]
+            self._items += [(number, r) for r in take_share(records, fraction)]
         self.available = len(self._items)
         if keep is not None:
             kept = keep([record for _, record in self._items])

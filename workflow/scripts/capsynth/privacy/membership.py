@@ -32,7 +32,8 @@ from capsynth.privacy.references import (
     two_sides,
 )
 from capsynth.seeding import derive_seed
-from capsynth.shards import ShardRecord, read_manifest, take_fraction, usable
+from capsynth.shards import ShardRecord, read_manifest, usable
+from capsynth.shares import Share, take_share
 from capsynth.statistics import image_design, image_df
 
 Floats = npt.NDArray[np.floating]
@@ -229,13 +230,13 @@ class Part:
 
     name: str
     manifests: tuple[Path, ...]
-    fraction: float
+    fraction: float | Share
 
     def records(self) -> list[ShardRecord]:
         """Return the images that are taken."""
         found: list[ShardRecord] = []
         for manifest in self.manifests:
-            found += take_fraction(usable(read_manifest(manifest)), self.fraction)
+            found += take_share(usable(read_manifest(manifest)), self.fraction)
         return found
 
 
@@ -436,21 +437,23 @@ def _attack(
         np.concatenate([part.exact for part in parts]),
     )
     masks = np.broadcast_to(member, scores.shape)
+    fewer = int(np.minimum(masks.sum(axis=1), (~masks).sum(axis=1)).min())
     return Attack(
         definition,
         name,
-        _estimates(measured, image_df(design, np.arange(len(images)))),
+        _estimates(measured, image_df(design, np.arange(len(images))), fewer),
         round(float(masks.sum(axis=1).mean())),
         round(float((~masks).sum(axis=1).mean())),
         np.stack([_curve(row, mask) for row, mask in zip(scores, masks, strict=True)]),
     )
 
 
-def _estimates(measured: roc.Measured, df_images: int) -> roc.Estimates:
+def _estimates(measured: roc.Measured, df_images: int, images: int) -> roc.Estimates:
     """Return the metrics over models; rates that cannot be resolved keep their exact bound.
 
     The highest of the models' upper bounds holds for their mean: it fails only where that of the
-    model with the highest true rate does.
+    model with the highest true rate does. ``images`` are the members or non-members, whichever
+    are fewer.
     """
     if len(measured.values) == 1:
         found = roc.of_model(measured, 0)
@@ -462,6 +465,7 @@ def _estimates(measured: roc.Measured, df_images: int) -> roc.Estimates:
         low[rates] = np.where(unknown, 0.0, low[rates])
         high[rates] = np.where(unknown, measured.exact[:, :, 1].max(axis=0), high[rates])
         found = replace(found, low=low, high=high)
+    found = roc.with_width(found, measured.exact, images)
     return replace(found, low=np.maximum(found.low, 0.0), high=np.minimum(found.high, 1.0))
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from capsynth.errors import CapsynthError
-from capsynth.intervals import LEVEL
+from capsynth.intervals import LEVEL, NO_WIDTH
 from capsynth.seeding import bucket
 from capsynth.statistics import (
     ImageDesign,
@@ -334,6 +334,32 @@ def over_models(measured: Measured, df_images: int) -> Estimates:
     """
     found = estimate(measured.values, measured.replicates, df_images)
     return Estimates(found.value, found.low, found.high)
+
+
+def with_width(found: Estimates, exact: Floats, images: int) -> Estimates:
+    """Return the estimates with exact bounds where nothing was seen to vary.
+
+    A share of 0 or 1 ends where so many images without an exception would be 2.5 % likely, one that
+    half of the images choose a threshold for with half as many. Rates at few false alarms keep the
+    hull of the models' exact bounds. What is neither, such as the AUC of equal scores, has none.
+
+    Args:
+        found: Of one model or over several.
+        exact: ``Measured.exact``.
+        images: Members or non-members of a model, whichever are fewer.
+    """
+    low, high = found.low.copy(), found.high.copy()
+    flat = ~np.isnan(found.values) & ~(high - low > NO_WIDTH)
+    n = np.array([max(1, images // 2 if "calibrated" in name else images) for name in METRICS])
+    rare = 1.0 - ((1.0 - LEVEL) / 2.0) ** (1.0 / n)
+    is_all, is_none = found.values >= 1.0 - ROUNDING, found.values <= ROUNDING
+    low[flat] = np.where(is_all, 1.0 - rare, np.where(is_none, 0.0, np.nan))[flat]
+    high[flat] = np.where(is_all, 1.0, np.where(is_none, rare, np.nan))[flat]
+    rates = np.flatnonzero(flat[-len(FPRS) :])
+    places = rates + len(METRICS) - len(FPRS)
+    low[places] = np.minimum(exact[:, rates, 0].min(axis=0), found.values[places])
+    high[places] = np.maximum(exact[:, rates, 1].max(axis=0), found.values[places])
+    return Estimates(found.values, low, high)
 
 
 def _percentiles(values: Floats, replicates: Floats) -> tuple[Floats, Floats]:

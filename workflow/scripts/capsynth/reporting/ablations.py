@@ -84,7 +84,7 @@ def settings_of(config: Mapping[str, Any], training_set: str) -> dict[str, Any]:
     mix = config["training_sets"][training_set]
     if len(mix["variants"]) > 1:
         return {}
-    found: dict[str, Any] = {"real": mix["real"]}
+    found: dict[str, Any] = {"real": mix["real"], "sample_seed": mix["sample_seed"]}
     for name, share in mix["variants"].items():
         found |= config["variants"][name]
         found.pop("max_fallback", None)  # a bound on what goes wrong, no way of making images

@@ -12,6 +12,8 @@ from capsynth.reporting.pages import escape, page
 MIME = {"png": "image/png", "jpg": "image/jpeg"}
 # So many values fit on buttons; more go into a list.
 MOST_BUTTONS = 24
+# Of a column: with more of them than a narrow page has room for the table scrolls.
+_LEAST_WIDTH_REM = 5.5
 
 _STYLE = """
 .tools { position: sticky; top: 0; display: flex; flex-wrap: wrap; gap: .4rem; align-items: center;
@@ -37,6 +39,11 @@ img.small { image-rendering: pixelated; }
 .win { color: #0072b2; }
 .loss { color: #b34700; }
 tr[hidden] { display: none; }
+@media (max-width: 40rem) {
+  .scroll { overflow-x: auto; }
+  .gain { white-space: normal; }
+  th, td { overflow-wrap: anywhere; }
+}
 """
 
 _SCRIPT = """
@@ -196,8 +203,9 @@ def browsing_page(
     tools += f'<input type="search" aria-label="{escape(words)}" placeholder="{escape(words)}">'
     body = (
         f'<div class="tools">{tools}<output></output></div>\n'
-        f"<table>\n<thead><tr>{''.join(heads)}</tr></thead>\n"
-        f"<tbody>\n{''.join(map(_row, rows))}</tbody>\n</table>"
+        f'<div class="scroll"><table style="min-width: {_LEAST_WIDTH_REM * len(heads)}rem">\n'
+        f"<thead><tr>{''.join(heads)}</tr></thead>\n"
+        f"<tbody>\n{''.join(map(_row, rows))}</tbody>\n</table></div>"
     )
     return page(title, note, body, _STYLE + style, _SCRIPT)
 

@@ -15,7 +15,8 @@ from capsynth.integrity import unreadable
 from capsynth.records import read_records
 from capsynth.reporting.scores import ScoreIndex
 from capsynth.reporting.tables import MISSING, Cell, Column, decimals
-from capsynth.shards import read_manifest, shard_name, take_fraction, usable
+from capsynth.shards import read_manifest, shard_name, usable
+from capsynth.shares import Share, take_share
 
 # Numbers that differ by no more than this share of the greater one count as equal: the last step
 # of an epoch is rounded up, and a few images of a variant may be missing.
@@ -86,7 +87,7 @@ class Mix:
     """
 
     real: bool
-    synthetic: Mapping[Path, float]
+    synthetic: Mapping[Path, float | Share]
 
 
 def measure_budgets(
@@ -114,7 +115,7 @@ def measure_budgets(
     """
     synthetic = {
         name: sum(
-            len(take_fraction(usable(read_manifest(folder / f"{shard}.jsonl")), share))
+            len(take_share(usable(read_manifest(folder / f"{shard}.jsonl")), share))
             for folder, share in mix.synthetic.items()
             for shard in (shard_name(c, part) for c in class_ids for part in range(parts_per_class))
         )

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from capsynth.shards import read_manifest, shard_name, take_fraction, usable
+from capsynth.shards import read_manifest, shard_name, usable
+from capsynth.shares import Share, take_share
 
 # Names that a note gives.
 SHOWN = 5
@@ -24,7 +25,7 @@ class Images:
 
     class_ids: tuple[str, ...]
     parts_per_class: int
-    training_sets: Mapping[str, Mapping[Path, float]]
+    training_sets: Mapping[str, Mapping[Path, float | Share]]
     real: Path | None
 
 
@@ -46,7 +47,7 @@ def data_notes(images: Images, eval_sets: Mapping[str, Path]) -> list[str]:
                 manifest = folder / f"{shard_name(class_id, part)}.jsonl"
                 records = usable(read_manifest(manifest))
                 for name, mix in images.training_sets.items():
-                    if folder in mix and take_fraction(records, mix[folder]):
+                    if folder in mix and take_share(records, mix[folder]):
                         held[name].add(class_id)
                 if folder == images.real:
                     for name, known in digests.items():

@@ -344,7 +344,7 @@ def bounds_of(
     found: intervals.Estimate, column: int, least: float, most: float
 ) -> tuple[float | None, float | None]:
     """Return the bounds of a t interval within those of its metric; None if it has no width."""
-    if not found.half[column] > 0.0:
+    if not found.half[column] > intervals.NO_WIDTH:
         return None, None
     return max(least, float(found.low[column])), min(most, float(found.high[column]))
 

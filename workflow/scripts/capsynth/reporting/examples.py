@@ -230,7 +230,7 @@ def examples_page(
         f"Wins and losses of {first} over {second}",
         note,
         heads=[
-            "<th>image</th><th>true class</th><th>gain</th>",
+            *("<th>image</th>", "<th>true class</th>", "<th>gain</th>"),
             *(f"<th>answers after {escape(name)}</th>" for name in comparison),
         ],
         rows=rows,

@@ -238,7 +238,7 @@ def gallery_page(
         "Gallery",
         note,
         heads=[
-            '<th>class</th><th>real image</th><th class="caption">its caption</th>',
+            *("<th>class</th>", "<th>real image</th>", '<th class="caption">its caption</th>'),
             *(f"<th>{escape(name)}</th>" for name in columns),
         ],
         rows=rows,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from capsynth import intervals, statistics
 from capsynth import label_quality as quality
-from capsynth import statistics
 from capsynth.errors import CapsynthError
 from capsynth.predictions import Predictions, read_predictions
 from capsynth.records import known
@@ -204,7 +204,7 @@ def _estimate(shares: quality.Floats, df: int, units: int) -> tuple[float, float
     replicates = np.where(np.isnan(shares[:, 1:]), shares[:, :1], shares[:, 1:])
     found = statistics.estimate(shares[:, :1], replicates[:, :, None], np.array([df]))
     value, low, high = float(found.value[0]), float(found.low[0]), float(found.high[0])
-    if low == high:
+    if high - low <= intervals.NO_WIDTH:
         from scipy import special  # slow to import
 
         wrong = value * units

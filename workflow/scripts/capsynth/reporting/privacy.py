@@ -25,13 +25,10 @@ from capsynth.reporting.style import (
     save_figure,
 )
 from capsynth.reporting.tables import (
-    AT_MOST,
     Cell,
     Column,
     Table,
     count,
-    csv_number,
-    decimals,
     interval_cell,
     interval_names,
     label,
@@ -120,9 +117,6 @@ def privacy_table(rows: Sequence[AttackScore], settings: ReportSettings) -> Tabl
 def _rate_cell(row: AttackScore | None) -> Cell:
     if row is None:
         return interval_cell(None, None, None)
-    if row.value is None and row.ci_high is not None:
-        bounds = ("", csv_number(row.ci_low), csv_number(row.ci_high))
-        return Cell(f"{AT_MOST} {decimals(100 * row.ci_high, 1)}", bounds, None)
     return interval_cell(row.value, row.ci_low, row.ci_high)
 
 

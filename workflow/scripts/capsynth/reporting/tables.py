@@ -15,6 +15,7 @@ import numpy as np
 from capsynth.errors import CapsynthError
 from capsynth.files import write_text
 from capsynth.reporting.pages import escape, page
+from capsynth.reporting.table_page import SCRIPT, STYLE
 
 PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 MINUS = "\N{MINUS SIGN}"
@@ -121,6 +122,8 @@ def interval_cell(
 ) -> Cell:
     """Return a cell of a number and its interval, ``59.2 [55.2, 63.0]``.
 
+    Of a share that is not known itself but bounded from above it has the bound.
+
     Its column has three ``csv_names``: value, low, high (``interval_names``).
 
     Args:
@@ -133,6 +136,8 @@ def interval_cell(
     """
     values = (csv_number(value, scale), csv_number(low, scale), csv_number(high, scale))
     if value is None or math.isnan(value):
+        if high is not None and not math.isnan(high) and low is not None and low <= 0.0:
+            return Cell(f"{AT_MOST} {decimals(scale * high, digits)}", values, None)
         return Cell(MISSING, values, None)
     text = decimals(scale * value, digits, signed)
     if low is not None and high is not None and not (math.isnan(low) or math.isnan(high)):
@@ -273,60 +278,6 @@ def to_latex(table: Table) -> str:
     return "\n".join(["% needs \\usepackage{booktabs}", *lines]) + "\n"
 
 
-_TABLE_STYLE = """
-body { max-width: 80rem; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; border-top: 2px solid #1b1f24; border-bottom: 2px solid #1b1f24;
-  font-variant-numeric: tabular-nums; font-size: .9rem; }
-th { font-weight: 600; text-align: left; vertical-align: bottom; padding: 0; white-space: nowrap; }
-th.group { text-align: center; padding: .35rem .4rem .15rem; color: #57606a; font-size: .85rem; }
-th.group span { display: block; border-bottom: 1px solid #c8cdd3; padding-bottom: .15rem; }
-thead tr:last-child th { border-bottom: 1px solid #1b1f24; }
-th button { all: unset; box-sizing: border-box; position: relative; width: 100%;
-  padding: .4rem 1rem .4rem .35rem; cursor: pointer; }
-th.number button { text-align: right; }
-th button:hover { background: #f0f3f6; }
-th button:focus-visible { outline: 2px solid #0072b2; outline-offset: -2px; }
-th button::after { content: "\\2195"; color: #b6bdc5; position: absolute; right: .2rem;
-  font-size: .8em; line-height: 1.9; }
-th[aria-sort=ascending] button::after { content: "\\2191"; color: #0072b2; }
-th[aria-sort=descending] button::after { content: "\\2193"; color: #0072b2; }
-td { padding: .34rem 1rem .34rem .35rem; white-space: nowrap; }
-td.number { text-align: right; }
-tbody tr + tr td { border-top: 1px solid #eceff2; }
-tbody tr:hover td { background: #f6f8fa; }
-td.best { font-weight: 700; }
-td.faint { color: #6b727b; }
-"""
-
-# Numbers sort from the highest at the first click, names from A; cells without a value stay last.
-_TABLE_SCRIPT = """
-"use strict";
-const table = document.querySelector("table");
-const heads = Array.from(table.querySelectorAll("th button"), (button) => button.parentElement);
-const body = table.tBodies[0];
-heads.forEach((head, column) => {
-  head.firstElementChild.addEventListener("click", () => {
-    const number = head.classList.contains("number");
-    const before = head.getAttribute("aria-sort");
-    const first = number ? "descending" : "ascending";
-    const other = number ? "ascending" : "descending";
-    const order = before === first ? other : first;
-    const sign = order === "ascending" ? 1 : -1;
-    const value = (row) => row.cells[column].dataset.sort;
-    const compare = (a, b) => {
-      if (value(a) === undefined || value(b) === undefined)
-        return (value(a) === undefined) - (value(b) === undefined);
-      return sign * (number ? value(a) - value(b) : value(a).localeCompare(value(b)));
-    };
-    heads.forEach((other) => other.removeAttribute("aria-sort"));
-    head.setAttribute("aria-sort", order);
-    body.append(...Array.from(body.rows).sort(compare));
-  });
-});
-"""
-
-
 def to_html(table: Table) -> str:
     """Return the table as a page of its own; a click on a header sorts."""
     groups = ""
@@ -354,7 +305,7 @@ def to_html(table: Table) -> str:
         f'<div class="scroll"><table>\n<thead>\n{groups}<tr>{titles}</tr>\n</thead>\n'
         f"<tbody>\n{rows}</tbody>\n</table></div>"
     )
-    return page(table.title, table.note, body, _TABLE_STYLE, _TABLE_SCRIPT)
+    return page(table.title, table.note, body, STYLE, SCRIPT)
 
 
 def _html_class(column: Column, bold: bool = False, faint: bool = False) -> str:
