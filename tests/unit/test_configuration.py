@@ -627,7 +627,7 @@ def several(*paths_and_values: Any) -> Change:
     """Return a change of several keys: a path, its value, the next path, and so on."""
 
     def change(config: dict[str, Any]) -> dict[str, Any]:
-        for path, value in itertools.batched(paths_and_values, 2):
+        for path, value in zip(paths_and_values[::2], paths_and_values[1::2], strict=True):
             config = with_change(config, path, value)
         return config
 
