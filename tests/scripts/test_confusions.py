@@ -15,9 +15,7 @@ def confusions_csv(prediction_files: list[Path], tmp_path_factory: pytest.TempPa
     arguments = path.with_suffix(".txt")
     arguments.write_text("".join(f"{w}\n" for w in ("--predictions", *prediction_files)))
     pairs = json.dumps([["caption", "class-name"]])
-    compare_confusions(
-        [f"@{arguments}", "--comparisons", pairs, "--draws", "100", "--output", str(path)]
-    )
+    compare_confusions([f"@{arguments}", "--comparisons", pairs, "--output", str(path)])
     return path
 
 

@@ -132,15 +132,22 @@ def shard(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return root / "cat-0.tar", root / "cat-0.jsonl"
 
 
-def settings_of(model: Path, **changes: Any) -> dict[str, Any]:
-    values = {"model": str(model), "revision": None, "family": None, "dtype": "float32"}
-    return {**values, "batch_size": 2, "prompt_agreement": False, **changes}
+def settings_of(model: Path | None, **changes: Any) -> dict[str, Any]:
+    values = {
+        "model": str(model) if model else None,
+        "revision": None,
+        "family": None,
+        "dtype": "float32",
+    }
+    return {
+        **values, "batch_size": 2, "prompt_agreement": False, "random_weights": None, **changes
+    }  # fmt: skip
 
 
-def extract(model: Path, shard: tuple[Path, Path], output: Path, **changes: Any) -> Features:
+def extract(model: Path | None, shard: tuple[Path, Path], output: Path, **changes: Any) -> Features:
     flags = {
         "settings": dump_json(settings_of(model, **changes)),
-        "model-mark": model.name,
+        "model-mark": model.name if model else "none",
         "threads": 1,
         "tar": shard[0],
         "manifest": shard[1],
@@ -181,6 +188,28 @@ def test_a_family_is_known_by_its_own_config(
     assert find_family(str(model(name)), None) is FAMILIES[family]
     made = extract(model(name), shard, tmp_path / "f.parquet", batch_size=8)
     assert made.values.shape == (5, dimensions)
+
+
+RANDOM = {"architecture": "vgg11", "dimensions": 24, "image_size": 32, "seed": 0}
+
+
+def test_a_network_of_random_weights_needs_no_model(
+    tmp_path: Path, shard: tuple[Path, Path]
+) -> None:
+    import torch
+
+    for number in (1, 2):
+        torch.manual_seed(number)
+        path = tmp_path / f"{number}.parquet"
+        made = extract(None, shard, path, random_weights=RANDOM)
+    assert (tmp_path / "1.parquet").read_bytes() == (tmp_path / "2.parquet").read_bytes()
+    assert made.values.shape == (5, 24)
+    spread = np.linalg.norm(made.values - made.values.mean(axis=0), axis=1)
+    assert (spread > 1e-2 * np.linalg.norm(made.values, axis=1)).all()
+    other = {**RANDOM, "seed": 1}
+    extract(None, shard, tmp_path / "3.parquet", random_weights=other)
+    with pytest.raises(CapsynthError, match=r"3\.parquet: another feature space"):
+        read_features([tmp_path / "1.parquet", tmp_path / "3.parquet"])
 
 
 def test_dinov2_gives_its_class_token_as_the_library_does(

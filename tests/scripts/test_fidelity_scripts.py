@@ -56,8 +56,10 @@ def test_fidelity_goes_from_features_to_tables_and_figures(
     args = ["--fidelity", str(fidelity_csv), "--config-json", FIDELITY]
     make_fidelity_tables.main([*args, "--output-dir", str(tmp_path / "tables")])
     table = (tmp_path / "tables" / "fidelity.csv").read_text().splitlines()
-    assert table[0].startswith("extractor,images,n,frechet_distance,frechet_distance_se,kernel")
-    assert [line.split(",")[1] for line in table[1:4]] == ["g1", "g2", "g3"]
+    assert table[0].startswith(
+        "extractor,circular,images,n,frechet_distance,frechet_distance_se,kernel"
+    )
+    assert [line.split(",")[2] for line in table[1:4]] == ["g1", "g2", "g3"]
     plot_fidelity.main([*args, "--output", str(tmp_path / "fidelity.png")])
     assert (tmp_path / "fidelity.png").read_bytes()[:4] == b"\x89PNG"
 
@@ -71,7 +73,7 @@ def test_guidance_is_plotted_from_scores_and_fidelity(fidelity_csv: Path, tmp_pa
     ]
     write_scores(tmp_path / "scores.csv", rows)
     line = [{"guidance_scale": i, "variant": n, "training_set": n} for i, n in enumerate(names)]
-    settings = json.dumps({"extractor": "toy", "eval_set": "val", "lines": [line]})
+    settings = json.dumps({"spaces": SPACES, "eval_set": "val", "lines": [line]})
     args = ["--scores", str(tmp_path / "scores.csv"), "--fidelity", str(fidelity_csv)]
     plot_guidance.main([*args, "--config-json", settings, "--output", str(tmp_path / "g.svg")])
     assert "</svg>" in (tmp_path / "g.svg").read_text()

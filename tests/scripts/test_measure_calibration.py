@@ -11,6 +11,7 @@ from capsynth import calibration
 from capsynth.errors import CapsynthError
 from capsynth.predictions import Predictions, read_predictions
 from capsynth.records import read_records
+from capsynth.reporting import measured_figures
 from capsynth.reporting.calibration_scores import ReliabilityBin
 from capsynth.reporting.scores import Score, index_scores, read_scores
 from make_calibration_table import main as make_calibration_table
@@ -150,6 +151,23 @@ def test_the_table_has_both_scalings_of_every_training_and_evaluation_set(
     assert len(rows) == 3 * 3 * 2
     assert [row["temperature"] == "" for row in rows[:2]] == [True, False]
     assert "fitted on toy-calibration" in (tmp_path / "calibration.md").read_text()
+
+
+def test_reliability_has_lines_where_an_even_guess_is(
+    calibrated: Path, settings_json: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+    monkeypatch.setattr(measured_figures, "save_figure", lambda figure, paths: drawn.append(figure))
+    args = ["--reliability", str(calibrated / "reliability.csv"), "--config-json", settings_json]
+    plot_reliability([*args, "--eval-set", "toy-val", "--output", "unused.svg"])
+    (figure,) = drawn
+    panels = [axes for axes in figure.axes if axes.get_title()]
+    assert panels
+    for axes in panels:
+        lines = [(list(line.get_xdata()), list(line.get_ydata())) for line in axes.get_lines()]
+        # Three classes.
+        assert ([0, 1], [1 / 3, 1 / 3]) in lines
+        assert ([1 / 3, 1 / 3], [0, 1]) in lines
 
 
 def test_reliability_is_drawn_and_an_unknown_set_refused(

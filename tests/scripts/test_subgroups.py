@@ -118,7 +118,9 @@ def test_unknown_images_from_a_folder_to_the_table(answered: Path) -> None:
             output_dir=answered / "tables",
         )
     )  # fmt: skip
-    (row,) = csv.DictReader((answered / "tables/unknown.csv").open())
+    row, chance = csv.DictReader((answered / "tables/unknown.csv").open())
+    # 24 images of classes and four of none.
+    assert float(chance["aupr_in_max_softmax"]) == pytest.approx(100 * 24 / 28, abs=1e-4)
     assert (row["eval_set"], row["n"]) == ("photos", "4")
     assert 0 <= float(row["auroc_energy"]) <= 100
 
@@ -164,7 +166,9 @@ def test_groups_from_the_renderer_to_the_tables(answered: Path) -> None:
     )  # fmt: skip
     rows = list(csv.DictReader((answered / "tables/group-accuracy.csv").open()))
     assert sum(int(row["n"]) for row in rows) == 24
-    (summary,) = csv.DictReader((answered / "tables/groups.csv").open())
+    summary, chance = csv.DictReader((answered / "tables/groups.csv").open())
+    assert chance["training_set"] == "chance"
+    assert float(chance["worst_group"]) < 50
     assert summary["group"] in {row["group"] for row in rows}
     assert float(summary["worst_group"]) == min(float(row["real"]) for row in rows)
 
@@ -177,7 +181,8 @@ def test_the_worst_class_and_precision_get_tables(answered: Path) -> None:
     )
     run = read_predictions(answered / "val.parquet")
     recall = [float((run.prediction[run.target == c] == c).mean()) for c in (0, 1)]
-    (row,) = csv.DictReader((answered / "tables/worst-class.csv").open())
+    row, chance = csv.DictReader((answered / "tables/worst-class.csv").open())
+    assert (chance["training_set"], chance["balanced_accuracy"]) == ("chance", "50.0")
     assert float(row["worst_class"]) == pytest.approx(100 * min(recall), abs=1e-3)
     assert row["class_id"] == CLASS_IDS[int(np.argmin(recall))]
     assert float(row["worst_class_low"]) < float(row["worst_class_high"])

@@ -36,7 +36,9 @@ def draw_with(model: Path) -> Any:
 
 
 def extract_with(model: Path) -> Any:
-    return load_extractor(ExtractorSettings(str(model), None, None, "float32", 2, False)).model
+    return load_extractor(
+        ExtractorSettings(str(model), None, None, "float32", 2, False, None)
+    ).model
 
 
 def rewrite_with(model: Path) -> Any:

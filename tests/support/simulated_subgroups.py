@@ -65,8 +65,26 @@ def worst_class(name: str, images: int, repetitions: int) -> list[float]:
     return [*(100 * covered / repetitions), *(100 * width / repetitions)]
 
 
+def areas(apart: Floats, ratio: float) -> tuple[float, float]:
+    """Return the areas under precision and recall of two normal scores, means over distances.
+
+    Args:
+        apart: How far the scores of images of the classes lie above the others.
+        ratio: Unknown images for each image of a class.
+    """
+    from scipy import stats
+
+    middles = (np.arange(1000) + 0.5) / 1000
+    # At the score that a share of the positives is above, how many negatives are for each.
+    inside = stats.norm.isf(middles) + apart[:, None]
+    outside = stats.norm.ppf(middles)
+    known = middles / (middles + ratio * stats.norm.sf(inside))
+    unknown = middles / (middles + stats.norm.cdf(outside - apart[:, None]) / ratio)
+    return float(known.mean()), float(unknown.mean())
+
+
 def separation(inside: int, outside: int, distance: float, repetitions: int) -> list[float]:
-    """Return how often intervals cover AUROC and FPR95 in percent; normal scores, three seeds.
+    """Return how often intervals cover ``novelty.METRICS`` in percent; normal scores, three seeds.
 
     A score is a normal number of the image, one of image and run, and one of the run.
     """
@@ -79,9 +97,10 @@ def separation(inside: int, outside: int, distance: float, repetitions: int) -> 
         [
             stats.norm.cdf(apart / np.sqrt(2)).mean(),
             stats.norm.sf(stats.norm.ppf(0.05) + apart).mean(),
+            *areas(apart[:1000], outside / inside),
         ]
     )
-    covered = np.zeros(2)
+    covered = np.zeros(len(truth))
     for _ in range(repetitions):
         found = [
             np.sqrt(0.7) * rng.standard_normal(n) + np.sqrt(0.3) * rng.standard_normal((3, n))

@@ -640,6 +640,36 @@ def removing(path: str) -> Change:
 
 # Each: what is done to config.yaml, and the key and the remedy that a message must name.
 MISTAKES: dict[str, tuple[Change, str, str]] = {
+    "feature extractor of no model": (
+        setting("feature_extractors/more", {"batch_size": 4}),
+        "feature_extractors.more.model is missing",
+        "or hub identifier",
+    ),
+    "feature extractor of a model and of random weights": (
+        setting("feature_extractors/embedded/random_weights", {"seed": 1}),
+        "feature_extractors.embedded.model: does not apply; remove it",
+        "random_weights stand in the place of a model",
+    ),
+    "random weights that read prompts": (
+        setting("feature_extractors/more", {"random_weights": {}, "prompt_agreement": True}),
+        "feature_extractors.more.prompt_agreement: does not apply; remove it",
+        "reads no prompts",
+    ),
+    "family of random weights without them": (
+        setting("feature_extractors/embedded/family", "random"),
+        "feature_extractors.embedded.family: 'random' is not known",
+        "known: dinov2, clip, encoder-decoder, timm",
+    ),
+    "random weights of another family": (
+        setting("feature_extractors/more", {"random_weights": {}, "family": "timm"}),
+        "feature_extractors.more.family: 'timm' is not known",
+        "known: random",
+    ),
+    "mistyped architecture of random weights": (
+        setting("feature_extractors/more", {"random_weights": {"architecture": "vg16"}}),
+        "feature_extractors.more.random_weights.architecture: 'vg16' is not known",
+        "did you mean 'vgg16'",
+    ),
     "unknown set of another split": (
         setting("eval_sets/openmoji-v2/unknown", True),
         "eval_sets.openmoji-v2.unknown: the split unknown, and no other",

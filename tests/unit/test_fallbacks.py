@@ -59,7 +59,7 @@ def test_captions_that_are_all_empty_are_refused_with_the_variant_the_class_and_
 
 def test_where_they_are_let_through_every_table_and_note_says_57_of_57(tmp_path: Path) -> None:
     out = written(tmp_path, [("", "empty")] * 57)
-    rows = measure_prompts({"told": [out]}, [], [], 100)
+    rows = measure_prompts({"told": [out]}, [], [])
     for by_class in (False, True):
         table = prompt_table(rows, PromptTableSettings(("told",), ""), by_class)
         titles = [column.title for column in table.columns]
@@ -103,7 +103,7 @@ def test_every_prompt_says_why_it_fell_back(tmp_path: Path) -> None:
 def test_reasons_and_faulty_captions_are_counted_apart(tmp_path: Path) -> None:
     captions = [("", "empty"), ("a bat", "repeated"), ("a bat", "cut"), ("a bird", "ok")]
     out = written(tmp_path, captions, replace(CAPTION, on_classless="class-name"))
-    rows = measure_prompts({"told": [out]}, [], [], 100)
+    rows = measure_prompts({"told": [out]}, [], [])
     found = {row.metric: row for row in rows if not row.class_id}
     assert {name: row.value for name, row in found.items() if name.startswith("fell_back")} == {
         "fell_back": 0.5,
@@ -124,7 +124,7 @@ def test_variants_without_captions_cannot_fall_back(tmp_path: Path) -> None:
     write_prompts(chosen, ClassInfo("bat", "bat"), 0, 0, 1, None, out, 0.0, "names")
     (row,) = [
         r
-        for r in measure_prompts({"names": [out]}, [], [], 100)
+        for r in measure_prompts({"names": [out]}, [], [])
         if (r.metric, r.class_id) == ("fell_back", "")
     ]
     assert row.value is None

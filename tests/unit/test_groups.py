@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from capsynth import minima
 from capsynth.datasets.openmoji.splits import plan_real_scene
 from capsynth.datasets.openmoji.world import CLASS_BY_ID
 from capsynth.errors import CapsynthError
@@ -118,9 +119,22 @@ def test_tables_count_what_is_left_out(measured: list[Score]) -> None:
     table = subgroup_tables.group_table(measured, settings, ["toy"], 10)
     assert "5 groups, of which 1 with 3 images in all are smaller" in table.note
     assert "3 images are in no group" in table.note
-    (row,) = table.rows
+    row, chance = table.rows
     assert [cell.text for cell in row[4:6]] == ["car/night", "16"]
+    # Two seeds guess: four groups are large enough, aligned and conflicting have both classes.
+    sizes = [n for _, n in GROUPS.values() if n >= 10]
+    least = f"{100 * minima.least_by_chance(sizes, 0.5, 2):.1f}"
+    texts = [cell.text for cell in chance]
+    assert texts == ["chance", "", "toy", least, "", "", "", "50.0", "50.0", ""]
+    is_faint = {column.title: c.faint for column, c in zip(table.columns, row, strict=True)}
+    assert is_faint["Worst group"]
+    assert not is_faint["Aligned"]
+    assert is_faint["Conflicting"]
+    assert not is_faint["Aligned less conflicting"]
     by_group = subgroup_tables.group_accuracy_table(measured, settings, ["toy"])
+    assert {row[4].text for row in by_group.rows} == {"50.0"}
+    faint = {row[0].text: row[5].faint for row in by_group.rows}
+    assert faint["car/night"]
     assert [row[0].text for row in by_group.rows] == sorted(f"{c}/{a}" for c, a in GROUPS)
 
 

@@ -1,5 +1,6 @@
 """The worst and the best of groups: what their intervals are made of, and how often they cover."""
 
+import itertools
 from functools import partial
 
 import numpy as np
@@ -91,3 +92,46 @@ def test_the_gap_of_equal_groups_may_be_0_and_that_of_unequal_ones_may_not() -> 
     unequal = gap(*answers(np.array([0.95, 0.1, 0.5]), 200, 3, rng))
     assert 0.5 < unequal.low < 0.85 < unequal.high
     assert unequal.place == 1
+
+
+@pytest.mark.parametrize(
+    ("sizes", "share", "seeds"),
+    [((3, 3), 0.5, 1), ((2, 4, 5), 1 / 3, 1), ((1, 2), 0.5, 3), ((6,), 0.25, 2)],
+)
+def test_guesses_show_the_expected_least_of_binomial_shares(
+    sizes: tuple[int, ...], share: float, seeds: int
+) -> None:
+    answers = [seeds * size for size in sizes]
+    expected = 0.0
+    for right in itertools.product(*(range(n + 1) for n in answers)):
+        chance = np.prod(
+            [stats.binom.pmf(k, n, share) for k, n in zip(right, answers, strict=True)]
+        )
+        expected += chance * min(k / n for k, n in zip(right, answers, strict=True))
+    found = minima.least_by_chance(sizes, share, seeds)
+    assert found == pytest.approx(expected, abs=1e-12)
+    assert found <= share + 1e-12
+
+
+def test_the_least_by_chance_of_many_classes_is_that_of_one_table_of_binomials() -> None:
+    # 1,000 classes of 50 images: some class is never right. With 20 seeds of 1,300 images it is.
+    assert minima.least_by_chance([50] * 1000, 1e-3) < 1e-12
+    least = minima.least_by_chance([1300] * 1000, 1e-3, 20)
+    counts = np.arange(1, 26001)
+    assert least == pytest.approx((stats.binom.sf(counts - 1, 26000, 1e-3) ** 1000).sum() / 26000)
+
+
+@pytest.mark.parametrize(("classes", "images"), [(2, 400), (10, 40)])
+def test_a_guesser_is_seldom_taken_for_more_than_chance_on_its_worst_class(
+    classes: int, images: int
+) -> None:
+    rng = np.random.default_rng(0)
+    level = minima.least_by_chance([images] * classes, 1 / classes)
+    df = np.full(classes, images - 1)
+    above = 0
+    for _ in range(200):
+        values, drawn, _ = answers(np.full(classes, 1 / classes), images, 1, rng, 50)
+        found = worst(values, drawn, df)
+        above += found.low > level
+    # 2.5 % at most, 5 of 200; 11 and more are less than 2 % likely then.
+    assert above <= 10

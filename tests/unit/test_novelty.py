@@ -1,10 +1,11 @@
-"""AUROC and FPR95 against scikit-learn and a loop over thresholds."""
+"""AUROC, FPR95 and AUPR against scikit-learn, torchmetrics and a loop over thresholds."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import roc_auc_score, roc_curve
+from scipy import integrate
+from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from capsynth import novelty
 
@@ -52,7 +53,54 @@ def test_twenty_images_of_which_one_may_be_refused() -> None:
 
 
 def test_equal_scores_know_nothing_and_all_are_accepted() -> None:
-    assert metrics_of(np.ones(30), np.ones(7)).tolist() == [0.5, 1.0]
+    chance = [0.5, 1.0, 30 / 37, 7 / 37]
+    assert metrics_of(np.ones(30), np.ones(7)) == pytest.approx(chance, abs=1e-12)
+    # Without ties 95 % of the unknown ones are accepted, the expected share of 2,000 in step.
+    expected = list(novelty.chance_of(30, 7).values())
+    assert expected == pytest.approx([0.5, 0.95, 30 / 37, 7 / 37], abs=1e-12)
+
+
+@given(st.integers(0, 2**32 - 1), st.booleans())
+def test_aupr_is_the_average_precision_of_scikit_learn_and_torchmetrics_either_way(
+    seed: int, rounded: bool
+) -> None:
+    torch = pytest.importorskip("torch")
+    theirs = pytest.importorskip("torchmetrics.functional.classification")
+    inside, outside = two_sets(seed, rounded)
+    scores = np.concatenate([inside, outside])
+    is_inside = np.repeat([1, 0], [len(inside), len(outside)])
+    found = metrics_of(inside, outside)[2:]
+    # torchmetrics takes scores outside of [0, 1] for logits: their order as shares of their number.
+    ranks = np.unique(scores, return_inverse=True)[1] / (len(scores) + 1)
+    for mine, sign in zip(found, (1, -1), strict=True):
+        positive = is_inside if sign == 1 else 1 - is_inside
+        assert mine == pytest.approx(average_precision_score(positive, sign * scores), abs=1e-12)
+        order = ranks if sign == 1 else 1 - ranks
+        other = theirs.binary_average_precision(torch.tensor(order), torch.tensor(positive))
+        assert mine == pytest.approx(float(other), abs=1e-6)
+
+
+def test_aupr_by_hand() -> None:
+    # Descending: in 4, out 3, in 2 and out 2, in 1. Positives in: 1/1, 2/4, 3/5.
+    found = metrics_of(np.array([1.0, 2.0, 4.0]), np.array([2.0, 3.0]))
+    assert found[2] == pytest.approx((1 + 2 / 4 + 3 / 5) / 3, abs=1e-12)
+    # Ascending: in 1, out 2 and in 2, out 3, in 4. Positives out: 1/3, 2/4.
+    assert found[3] == pytest.approx((1 / 3 + 2 / 4) / 2, abs=1e-12)
+
+
+def test_after_a_perfect_ranking_the_bounds_are_those_of_the_errors_that_may_have_been_missed() -> (
+    None
+):
+    found = novelty.least_after_perfect(40, 30, 0.025)
+    few, many = 1 - 0.025 ** (1 / 30), 1 - 0.025 ** (1 / 40)
+    assert found["auroc"] == pytest.approx(1 - few, abs=1e-12)
+    for name, (n, m, missed, negatives) in {
+        "aupr_in": (40, 30, many, few),
+        "aupr_out": (30, 40, few, many),
+    }.items():
+        above = integrate.quad(lambda u, n=n, m=m, q=negatives: u * n / (u * n + q * m), 0, 1)[0]
+        late = integrate.quad(lambda u, n=n, m=m: u * n / (u * n + m), 1 - missed, 1)[0]
+        assert found[name] == pytest.approx(min(above, 1 - missed + late), abs=1e-6)
 
 
 def test_weights_of_two_are_the_same_image_twice() -> None:

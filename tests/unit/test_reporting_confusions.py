@@ -24,7 +24,7 @@ def write_run(
 ) -> Path:
     """Write the answers of a run, whose rows are in an order of its own."""
     class_ids = [f"class-{i:02d}" for i in range(classes)]
-    rng = np.random.default_rng([seed, int(10 * skill)])
+    rng = np.random.default_rng([seed, abs(int(10 * skill))])
     levels = [".jpeg-1", ".jpeg-5"] if eval_set == "c" else [""]
     keys = [f"{c}_{i:06d}{level}" for c in class_ids for i in range(each) for level in levels]
     targets = np.repeat(np.arange(classes), each * len(levels))
@@ -60,7 +60,7 @@ def write_runs(folder: Path, **how: object) -> list[Path]:
 
 def test_changes_are_those_of_a_plain_loop(tmp_path: Path) -> None:
     paths = write_runs(tmp_path)
-    rows = confusions.compare_confusions(paths, [("a", "b")], draws=100)
+    rows = confusions.compare_confusions(paths, [("a", "b")])
     runs = [read_predictions(path) for path in paths]
     assert len(rows) == 2 * 4 * 4
     for row in rows:
@@ -80,7 +80,7 @@ def test_changes_are_those_of_a_plain_loop(tmp_path: Path) -> None:
 
 def test_the_diagonal_has_the_gains_per_class(tmp_path: Path) -> None:
     paths = write_runs(tmp_path, each=40)
-    rows = confusions.compare_confusions(paths, [("a", "b")], draws=4000)
+    rows = confusions.compare_confusions(paths, [("a", "b")])
     gains = {
         (score.eval_set, score.metric): score
         for score in collect_scores(paths, [("a", "b")], draws=4000)
@@ -95,8 +95,25 @@ def test_the_diagonal_has_the_gains_per_class(tmp_path: Path) -> None:
         assert row.ci_low <= score.value <= row.ci_high
 
 
+@pytest.mark.parametrize("skills", [(40.0, 40.0), (40.0, -40.0), (-40.0, -40.0)])
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("each", [1, 2, 12])
+def test_answers_that_do_not_vary_have_an_interval(
+    tmp_path: Path, skills: tuple[float, float], seeds: int, each: int
+) -> None:
+    paths = [
+        write_run(tmp_path, name, seed, skill, classes=2, each=each)
+        for name, skill in zip("ab", skills, strict=True)
+        for seed in range(seeds)
+    ]
+    for row in confusions.compare_confusions(paths, [("a", "b")]):
+        assert -1.0 <= row.ci_low <= row.value <= row.ci_high <= 1.0
+        # As if two of the images differed: Bonett and Price.
+        assert row.ci_high - row.ci_low >= min(1.0, 1.96 * np.sqrt(2) / each)
+
+
 def test_changes_of_a_class_add_up_to_nothing(tmp_path: Path) -> None:
-    rows = confusions.compare_confusions(write_runs(tmp_path), [("a", "b")], draws=100)
+    rows = confusions.compare_confusions(write_runs(tmp_path), [("a", "b")])
     for eval_set in SETTINGS.eval_sets:
         for target in {row.target for row in rows}:
             values = [r.value for r in rows if (r.eval_set, r.target) == (eval_set, target)]
@@ -105,7 +122,7 @@ def test_changes_of_a_class_add_up_to_nothing(tmp_path: Path) -> None:
 
 def test_of_many_classes_the_largest_confusions_are_kept(tmp_path: Path) -> None:
     paths = write_runs(tmp_path, classes=21, each=6)
-    rows = confusions.compare_confusions(paths, [("a", "b")], draws=100)
+    rows = confusions.compare_confusions(paths, [("a", "b")])
     for eval_set in SETTINGS.eval_sets:
         of_set = [row for row in rows if row.eval_set == eval_set]
         assert len(of_set) == 100
@@ -117,13 +134,13 @@ def test_of_many_classes_the_largest_confusions_are_kept(tmp_path: Path) -> None
 def test_runs_that_answer_other_samples_are_refused(tmp_path: Path) -> None:
     paths = [write_run(tmp_path, "a", 0, 1.0), write_run(tmp_path, "b", 0, 0.1, each=13)]
     with pytest.raises(CapsynthError, match="b, seed 0 answers other samples of 'val' than a"):
-        confusions.compare_confusions(paths, [("a", "b")], draws=100)
+        confusions.compare_confusions(paths, [("a", "b")])
 
 
 def test_rows_survive_the_file_and_repeat_its_bytes(tmp_path: Path) -> None:
     paths = write_runs(tmp_path)
     for name, order in (("one", paths), ("two", paths[::-1])):
-        rows = confusions.compare_confusions(order, [("a", "b")], draws=100)
+        rows = confusions.compare_confusions(order, [("a", "b")])
         write_records(tmp_path / f"{name}.csv", confusions.Confusion, rows)
     assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "two.csv").read_bytes()
     read = read_records(tmp_path / "one.csv", confusions.Confusion, "compare_confusions")
@@ -134,7 +151,7 @@ def test_rows_survive_the_file_and_repeat_its_bytes(tmp_path: Path) -> None:
 
 
 def test_the_table_has_the_largest_confusions_and_no_right_answer(tmp_path: Path) -> None:
-    rows = confusions.compare_confusions(write_runs(tmp_path), [("a", "b")], draws=100)
+    rows = confusions.compare_confusions(write_runs(tmp_path), [("a", "b")])
     table = confusions.confusion_table(rows, SETTINGS, {})
     assert len(table.rows) == 2 * confusions.TABLE_ROWS
     for eval_set in SETTINGS.eval_sets:
@@ -146,7 +163,7 @@ def test_the_table_has_the_largest_confusions_and_no_right_answer(tmp_path: Path
 
 
 def test_the_figure_is_the_same_bytes_and_needs_the_comparison(tmp_path: Path) -> None:
-    rows = confusions.compare_confusions(write_runs(tmp_path), [("a", "b")], draws=100)
+    rows = confusions.compare_confusions(write_runs(tmp_path), [("a", "b")])
     for name in ("one", "two"):
         confusions.plot_confusions(
             rows, SETTINGS, {}, ("a", "b"), [tmp_path / f"{name}.png", tmp_path / f"{name}.svg"]

@@ -228,6 +228,52 @@ def test_the_nearest_variant_stands_out_and_real_images_do_not_compete(
     assert [row[1].text for row in by_class.rows] == ["bat"] * 4 + ["car"] * 4
 
 
+OWN = Space("own", "a/captioner", ("blip",))
+
+
+def in_two_spaces(rows: list[FidelityRow]) -> list[FidelityRow]:
+    """Return rows, and the same of a second space, its distances 1000 times as large."""
+    scaled = [
+        replace(row, extractor="own", value=row.value * 1000)
+        if row.metric in ("frechet_distance", "kernel_distance") and row.value is not None
+        else replace(row, extractor="own")
+        for row in rows
+    ]
+    return [*rows, *scaled]
+
+
+def test_every_row_names_its_space_and_marks_that_of_the_captioner(sets: list[ImageSet]) -> None:
+    rows = in_two_spaces(measure_fidelity(sets, COMPARISON))
+    both = replace(SETTINGS, spaces=(SPACE, OWN))
+    for by_class in (False, True):
+        table = fidelity_table(rows, both, by_class)
+        assert table.columns[0].csv_names == ("extractor", "circular")
+        half = len(table.rows) // 2
+        named = [(row[0].text, row[0].csv_values) for row in table.rows]
+        assert named[:half] == [("toy", ("toy", "false"))] * half
+        assert named[half:] == [("own (captioner's encoder)", ("own", "true"))] * half
+    # The floor of each space is its own, and so is the number of decimals.
+    table = fidelity_table(rows, both)
+    floors = [row[3].text.split(" ")[0] for row in table.rows if "floor" in row[1].text]
+    value = of(rows[: len(rows) // 2], "photos")["frechet_distance"].value
+    assert value is not None
+    assert floors == [f"{value:.2f}", f"{1000 * value:.0f}"]
+    assert [row[3].bold for row in table.rows] == [True, False, False, False] * 2
+
+
+def test_the_figure_has_a_row_of_panels_of_each_space_and_marks_that_of_the_captioner(
+    sets: list[ImageSet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+    monkeypatch.setattr(
+        "capsynth.reporting.fidelity_tables.save_figure", lambda figure, paths: drawn.append(figure)
+    )
+    rows = in_two_spaces(measure_fidelity(sets, COMPARISON))
+    plot_fidelity(rows, replace(SETTINGS, spaces=(SPACE, OWN)), [tmp_path / "a.png"])
+    titles = [axes.get_title(loc="left") for axes in drawn[0].get_axes()]
+    assert titles == ["toy", "toy", *["own (captioner's encoder)"] * 2]
+
+
 def table_row(kind: str, name: str, metric: str, value: float) -> FidelityRow:
     return FidelityRow("toy", kind, name, "", metric, value, 0.01, 50, 50, 3)
 
@@ -316,7 +362,7 @@ def test_tables_and_figure_are_written(sets: list[ImageSet], tmp_path: Path) -> 
 # ---- guidance -----------------------------------------------------------------------------------
 
 GUIDANCE = GuidanceSettings(
-    "toy",
+    (SPACE,),
     "val",
     (
         [
@@ -361,6 +407,28 @@ def test_guidance_is_drawn_from_accuracy_and_fidelity(
     # The dotted lines are what real images have.
     assert [list(axes.lines[-1].get_ydata()) for axes in panels[1:]] == [[0.9] * 2, [0.7] * 2]
     assert panels[0].get_legend_handles_labels()[1] == ["g1.0 / g2.0 / g4.0"]
+    assert [axes.get_title(loc="left") for axes in panels] == ["", "toy", "toy"]
+
+
+def test_guidance_is_drawn_in_each_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    monkeypatch.setattr(
+        "capsynth.reporting.guidance_figure.save_figure", lambda figure, paths: drawn.append(figure)
+    )
+    scores, rows = guided()
+    own = [replace(row, extractor="own", value=(row.value or 0.0) / 2) for row in rows]
+    plot_guidance(scores, [*rows, *own], replace(GUIDANCE, spaces=(SPACE, OWN)), [tmp_path / "a"])
+    _, *panels = drawn[0].get_axes()
+    found = {
+        (a.get_title(loc="left"), a.get_ylabel()): list(a.lines[0].get_ydata()) for a in panels
+    }
+    assert found == {
+        ("toy", "precision"): [0.2, 0.4, 0.8],
+        ("toy", "recall"): [0.2, 0.4, 0.8],
+        ("own (captioner's encoder)", "precision"): [0.1, 0.2, 0.4],
+        ("own (captioner's encoder)", "recall"): [0.1, 0.2, 0.4],
+    }
+    assert [next(iter(a.lines[-1].get_ydata())) for a in panels] == [0.9, 0.7, 0.45, 0.35]
 
 
 def test_a_point_that_nothing_is_known_of_is_refused(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.stats
+from statsmodels.stats.proportion import proportion_confint
 
 from capsynth.errors import CapsynthError
 from capsynth.files import write_json_lines
@@ -69,7 +70,7 @@ def rows(tmp_path: Path) -> list[PromptRow]:
         predictions(tmp_path, "val", {k: bool(rng.random() < 0.3) for k in keys}, seed)
         for seed in range(2)
     ]
-    return measure_prompts(files, judged, own, 300)
+    return measure_prompts(files, judged, own)
 
 
 def of(rows: list[PromptRow], name: str, class_id: str = "") -> dict[str, PromptRow]:
@@ -92,18 +93,46 @@ def test_text_and_ambiguity_are_those_counted_by_hand(rows: list[PromptRow]) -> 
     )
 
 
-def test_the_interval_of_one_seed_is_that_of_a_mean_within_class(tmp_path: Path) -> None:
+def test_the_interval_of_one_seed_is_a_score_interval_of_a_mean_within_class(
+    tmp_path: Path,
+) -> None:
     keys = [f"{c}_{i:03d}" for c in CLASSES for i in range(40)]
     wrong = {key: i % 4 == 0 for i, key in enumerate(keys)}
     prompts = {"caption": [prompt_file(tmp_path / "c.jsonl", [record(k, "a") for k in keys])]}
     judged = [predictions(tmp_path, "caption", wrong)]
-    found = of(measure_prompts(prompts, judged, [], 20_000), "caption")["disagreement"]
+    found = of(measure_prompts(prompts, judged, []), "caption")["disagreement"]
     flags = np.array(list(wrong.values()), dtype=float)
-    within = [flags[:40].var(ddof=1), flags[40:].var(ddof=1)]
-    half = scipy.stats.t.ppf(0.975, 78) * np.sqrt(sum(within) * 40) / 80
+    # Each class borrows one image of the variance of all; one photograph is added.
+    of_all = flags.var()
+    squares = [((x - x.mean()) ** 2).sum() for x in (flags[:40], flags[40:])]
+    variance = (40 * sum((found + of_all) / 40 for found in squares) + 1) / 80**2
+    z = scipy.stats.norm.ppf(0.975)
+    h = z**2 * variance / (0.25 * 0.75 + 1 / 80)
+    middle, half = (0.25 + h / 2) / (1 + h), np.sqrt(h * 0.25 * 0.75 + h**2 / 4) / (1 + h)
     assert found.value == 0.25
-    assert found.ci_high is not None
-    assert found.ci_high - 0.25 == pytest.approx(half, rel=0.03)
+    assert found.ci_low == pytest.approx(middle - half, abs=1e-9)
+    assert found.ci_high == pytest.approx(middle + half, abs=1e-9)
+
+
+@pytest.mark.parametrize("is_wrong", [False, True])
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("each", [1, 40])
+def test_judges_that_all_agree_leave_room_for_those_that_would_not(
+    tmp_path: Path, is_wrong: bool, seeds: int, each: int
+) -> None:
+    keys = [f"{c}_{i:03d}" for c in CLASSES for i in range(each)]
+    prompts = {"caption": [prompt_file(tmp_path / "c.jsonl", [record(k, "a") for k in keys])]}
+    wrong = dict.fromkeys(keys, is_wrong)
+    judged = [predictions(tmp_path, "caption", wrong, seed=seed) for seed in range(seeds)]
+    for row in measure_prompts(prompts, judged, []):
+        if row.metric == "disagreement":
+            assert row.value == float(is_wrong)
+            assert row.ci_low is not None
+            assert row.ci_high is not None
+            # Wilson's, of as many independent images.
+            least = proportion_confint(row.n if is_wrong else 0, row.n, method="wilson")
+            width = row.ci_high - row.ci_low
+            assert width > 0.9 * (least[1] - least[0])
 
 
 def test_images_of_one_source_are_drawn_together(tmp_path: Path) -> None:
@@ -114,7 +143,7 @@ def test_images_of_one_source_are_drawn_together(tmp_path: Path) -> None:
     def width(sources: list[str | None]) -> float:
         records = [record(k, "a bat", s) for k, s in zip(keys, sources, strict=True)]
         files = {"caption": [prompt_file(tmp_path / "c.jsonl", records)]}
-        row = of(measure_prompts(files, judged, [], 2000), "caption")["disagreement"]
+        row = of(measure_prompts(files, judged, []), "caption")["disagreement"]
         assert row.ci_high is not None
         assert row.ci_low is not None
         return row.ci_high - row.ci_low
@@ -128,10 +157,10 @@ def test_judges_that_saw_other_images_or_unknown_variants_are_refused(tmp_path: 
     one = predictions(tmp_path, "caption", {"bat_000": False})
     other = predictions(tmp_path, "caption", {"bat_001": False}, seed=1)
     with pytest.raises(CapsynthError, match="seeds 0 and 1 answered different images"):
-        measure_prompts(files, [one, other], [], 100)
+        measure_prompts(files, [one, other], [])
     strange = predictions(tmp_path, "elsewhere", {"bat_000": False})
     with pytest.raises(CapsynthError, match="images of 'elsewhere' have no prompts"):
-        measure_prompts(files, [strange], [], 100)
+        measure_prompts(files, [strange], [])
 
 
 def test_tables_show_variants_in_their_order_and_the_judges_own_errors(

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
+from capsynth import novelty
 from capsynth.datasets.layouts import unknown_folders
 from capsynth.datasets.openmoji.drawing import glyph
 from capsynth.datasets.openmoji.splits import (
@@ -23,6 +24,7 @@ from capsynth.predictions import UNKNOWN, read_predictions, write_predictions
 from capsynth.reporting.scores import Score
 from capsynth.reporting.settings import ReportSettings
 from capsynth.reporting.subgroup_tables import unknown_table
+from capsynth.reporting.tables import to_csv, to_html, to_latex, to_markdown
 from capsynth.reporting.unknown_scores import METRICS, measure_unknown
 
 
@@ -136,6 +138,56 @@ def test_metrics_are_those_of_scikit_learn_and_of_a_loop(tmp_path: Path) -> None
             threshold = max(t for t in a if np.mean(a >= t) >= 0.95)
             fpr = np.mean(b >= threshold)
             assert find(rows, *name, f"fpr95/{score}").value == pytest.approx(fpr, abs=1e-9)
+            joined = np.concatenate([a, b]).astype(np.float64)
+            for way, positive, sign in (("in", is_inside, 1), ("out", 1 - is_inside, -1)):
+                theirs = average_precision_score(positive, sign * joined)
+                found = find(rows, *name, f"aupr_{way}/{score}").value
+                assert found == pytest.approx(theirs, abs=1e-9)
+
+
+def test_chance_stands_beside_the_summaries_and_rows_that_reach_it_are_marked(
+    tmp_path: Path,
+) -> None:
+    paths = [
+        [
+            write_run(tmp_path, name, seed, shift, unknown)
+            for name, shift in (("real", 4.0), ("blind", 0.0))
+            for seed in range(3)
+        ]
+        for unknown in (False, True)
+    ]
+    rows = measure_unknown(paths[0], paths[1], [], 200)
+    for name in ("real", "blind"):
+        chance = {m: find(rows, name, None, f"chance/{m}").value for m in novelty.METRICS}
+        assert chance == pytest.approx(
+            {"auroc": 0.5, "fpr95": 0.95, "aupr_in": 4 / 7, "aupr_out": 3 / 7}
+        )
+    settings = ReportSettings("toy-val", ("real", "blind"), ("toy-val",), ())
+    table = unknown_table(rows, settings, ["toy-unknown"])
+    real, blind, chance_row = table.rows
+    assert not any(cell.faint for cell in real)
+    assert [cell.text for cell in blind[4:] if not cell.faint] == []
+    assert all(cell.text.endswith("°") and not cell.bold for cell in blind[4:])
+    shown = ["50.0", "95.0", "57.1", "42.9"]
+    assert [cell.text for cell in chance_row] == ["chance", "", "toy-unknown", "30", *shown, *shown]
+    assert "° not clearly better than chance" in table.note
+    csv = to_csv(table).splitlines()
+    assert csv[-1] == "chance,,toy-unknown,30," + ",".join(
+        f"{x},," for x in ("50.0", "95.0", "57.1429", "42.8571") * 2
+    )
+    for text in (to_markdown(table), to_latex(table), to_html(table)):
+        assert "57.1" in text
+
+
+def test_a_perfect_ranking_has_an_interval_in_every_metric(tmp_path: Path) -> None:
+    inside = [write_run(tmp_path, "real", seed, 40.0, False) for seed in range(3)]
+    unknown = [write_run(tmp_path, "real", seed, 40.0, True) for seed in range(3)]
+    rows = measure_unknown(inside, unknown, [], 50)
+    for metric in METRICS:
+        row = find(rows, "real", None, metric)
+        assert row.ci_low is not None
+        assert row.ci_high is not None
+        assert row.ci_low < row.ci_high
 
 
 def test_summaries_differences_and_intervals(tmp_path: Path) -> None:
@@ -159,7 +211,7 @@ def test_summaries_differences_and_intervals(tmp_path: Path) -> None:
     table = unknown_table(
         rows, ReportSettings("toy-val", ("real", "half"), ("toy-val",), ()), ["toy-unknown"]
     )
-    assert [row[0].text for row in table.rows] == ["real", "half"]
+    assert [row[0].text for row in table.rows] == ["real", "half", "chance"]
     assert "toy-val" in table.note
 
 

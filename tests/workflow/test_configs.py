@@ -67,7 +67,7 @@ def expected(config: dict[str, Any]) -> Counter[str]:
     models |= {rewriter["model"] for rewriter in rewriters.values()}
     models |= {config["generators"][variant["generator"]]["model"] for variant in variants}
     extractors = config.get("feature_extractors", {}) if config["variants"] else {}
-    models |= {extractor["model"] for extractor in extractors.values()}
+    models |= {e["model"] for e in extractors.values() if "random_weights" not in e}
     entries = [config["dataset"], *config["eval_sets"].values()]
     downloads = [entry.get("download", []) for entry in entries]
     names = {n for d in downloads for n in ([d] if isinstance(d, str) else d)}

@@ -1,6 +1,8 @@
 """Features are extracted of each shard and evaluation set by itself, where they are asked for."""
 
 import copy
+import json
+import shlex
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +35,34 @@ def test_the_report_asks_for_features_of_what_is_compared_and_the_target_for_all
     rules = {job.rule for job in plan(folder, without)}
     assert "measure_prompts" in rules
     assert not rules & {"extract_features", "measure_fidelity", "plot_fidelity"}
+
+
+def test_random_weights_are_fetched_from_nowhere_and_told_in_full(
+    checkout: Callable[[], Path], tmp_path: Path
+) -> None:
+    config = yaml.safe_load(CONFIG.read_text())
+    drawn = {"architecture": "vgg11", "image_size": 32, "dimensions": 16, "seed": 3}
+    config["feature_extractors"]["random"] = {"batch_size": 2, "random_weights": drawn}
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
+    folder = checkout()
+    jobs = plan(folder, path)
+    fetched = {job for job in plan(folder, CONFIG) if job.rule == "download_model"}
+    assert {job for job in jobs if job.rule == "download_model"} == fetched
+    both = [job for job in jobs if job.rule == "extract_features"]
+    own = [job for job in both if "/random/" in job.outputs[0]]
+    assert (len(both), len(own)) == (2 * (2 * 3 + 1), 2 * 3 + 1)
+    for job in own:
+        assert "--model-mark none --model-lock  --weights" in job.command
+        words = shlex.split(job.command)
+        settings = json.loads(words[words.index("--settings") + 1])
+        assert (settings["model"], settings["random_weights"]) == (None, drawn)
+    (tables,) = (job for job in jobs if job.rule == "make_fidelity_tables")
+    words = shlex.split(tables.command)
+    spaces = json.loads(words[words.index("--config-json") + 1])["spaces"]
+    assert [space["extractor"] for space in spaces] == ["tiny", "random"]
+    assert [space["captioners"] for space in spaces] == [["tiny"], []]
+    assert spaces[1]["model"] == "vgg11 of random weights (seed 3)"
 
 
 @pytest.mark.slow

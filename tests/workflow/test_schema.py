@@ -187,7 +187,10 @@ class Bases:
         for config, before in zip(self.configs, self.plans, strict=True):
             completed = complete(config)
             for place in places(completed, key):
-                value = functools.reduce(lambda inner, name: inner[name], place, completed)
+                # A mapping that may be null has no keys where it is.
+                value = functools.reduce(
+                    lambda inner, name: None if inner is None else inner[name], place, completed
+                )
                 for other in other_values(key, value):
                     try:
                         changed = with_value(config, place, other)

@@ -20,11 +20,10 @@ rule compare_confusions:
         runtime=grows(120),
     params:
         comparisons=dump_json(COMPARISONS),
-        draws=flags(draws=config["report"]["draws"]),
     shell:
         f"{RUN}/compare_confusions.py"
         " @{input.arguments:q}"
-        " --comparisons {params.comparisons:q} {params.draws}"
+        " --comparisons {params.comparisons:q}"
         " --output {output.confusions:q} 2> {log:q}"
 
 

@@ -53,11 +53,9 @@ rule measure_prompts:
     resources:
         mem_mb=grows(8000),
         runtime=grows(120),
-    params:
-        draws=flags(draws=config["report"]["draws"]),
     shell:
         f"{RUN}/measure_prompts.py"
-        " @{input.arguments:q} {params.draws} --output {output.prompts:q} 2> {log:q}"
+        " @{input.arguments:q} --output {output.prompts:q} 2> {log:q}"
 
 
 rule make_prompt_tables:

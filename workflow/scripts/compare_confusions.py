@@ -16,10 +16,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, fromfile_prefix_chars="@")
     parser.add_argument("--predictions", type=Path, nargs="+", required=True)
     parser.add_argument("--comparisons", required=True, help="JSON list of pairs of training sets")
-    parser.add_argument("--draws", type=int, default=1000, help="bootstrap replicates")
     parser.add_argument("--output", type=Path, required=True, help="CSV")
     args = parser.parse_args(argv)
-    rows = compare_confusions(args.predictions, json.loads(args.comparisons), args.draws)
+    rows = compare_confusions(args.predictions, json.loads(args.comparisons))
     write_records(args.output, Confusion, rows)
 
 

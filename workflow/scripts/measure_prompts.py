@@ -20,14 +20,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     )  # fmt: skip
     parser.add_argument("--judgements", type=Path, nargs="*", default=[])
     parser.add_argument("--references", type=Path, nargs="*", default=[])
-    parser.add_argument("--draws", type=int, default=1000, help="bootstrap replicates")
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args(argv)
     lonely = [words[0] for words in args.prompts if len(words) < 2]
     if lonely:
         raise CapsynthError(f"--prompts {lonely[0]}: give a variant and its files of prompts")
     prompts = {variant: [*map(Path, files)] for variant, *files in args.prompts}
-    rows = measure_prompts(prompts, args.judgements, args.references, args.draws)
+    rows = measure_prompts(prompts, args.judgements, args.references)
     write_records(args.output, PromptRow, rows)
 
 

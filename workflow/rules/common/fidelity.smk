@@ -139,20 +139,27 @@ def used_captioners(model):
     ]
 
 
+def fidelity_spaces():
+    """The feature spaces of tables and figures: what they are, and whether they are circular."""
+    spaces = []
+    for name in EXTRACTORS:
+        extractor = config["feature_extractors"][name]
+        model, drawn = extractor["model"], extractor["random_weights"]
+        if drawn:
+            model = f"{drawn['architecture']} of random weights (seed {drawn['seed']})"
+        elif is_local(model):
+            # A folder by its name: where it lies is no matter of results.
+            model = Path(model).name
+        captioners = [] if drawn else used_captioners(extractor["model"])
+        spaces.append({"extractor": name, "model": model, "captioners": captioners})
+    return spaces
+
+
 def fidelity_settings(wildcards):
     """What the tables and the figure of fidelity show, as one JSON value."""
-    models = {name: config["feature_extractors"][name]["model"] for name in EXTRACTORS}
     return dump_json(
         {
-            "spaces": [
-                {
-                    "extractor": name,
-                    # A folder by its name: where it lies is no matter of results.
-                    "model": Path(model).name if is_local(model) else model,
-                    "captioners": used_captioners(model),
-                }
-                for name, model in models.items()
-            ],
+            "spaces": fidelity_spaces(),
             "variants": USED_VARIANTS,
             "neighbours": FIDELITY["neighbours"],
         }
@@ -187,7 +194,7 @@ def guidance_settings(wildcards):
     """What the figure of guidance shows, as one JSON value."""
     return dump_json(
         {
-            "extractor": (EXTRACTORS or [""])[0],
+            "spaces": fidelity_spaces(),
             "eval_set": IN_DISTRIBUTION,
             "lines": GUIDANCE_LINES,
         }

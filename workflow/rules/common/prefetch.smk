@@ -59,6 +59,8 @@ def with_local_path(entry):
 
     Local weights are told by what they are (``local_mark``): a folder that was moved is the same.
     """
+    if entry["model"] is None:  # a network of random weights
+        return entry
     loras = [
         (
             {**lora, "path": LOCAL, "weight_name": None}
@@ -87,7 +89,7 @@ def model_requests(entry):
         wanted.append((lora["path"], lora.get("revision"), lora.get("weight_name")))
     requests = []
     for name, revision, file in wanted:
-        if is_local(name):
+        if name is None or is_local(name):
             continue
         check_hub_id("model", name, Path(workflow.basedir), model_path(name, revision))
         requests.append(hub.Request(name, hub.MODEL, revision, (file,) if file else ()))
@@ -109,7 +111,7 @@ def local_mark(entry):
 def noted_weights(model, loras):
     """The name of local weights; what they are and where they lie is noted for their jobs."""
     try:
-        places = {"model": Path(model_path(model))} if is_local(model) else {}
+        places = {"model": Path(model_path(model))} if model and is_local(model) else {}
         for number, (path, weight_name) in enumerate(loras):
             if is_local(path):
                 places[lora_role(number)] = lora_file(model_path(path), weight_name)

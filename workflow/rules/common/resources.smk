@@ -9,6 +9,8 @@ LIBRARIES_MB = 4000
 COPIES_OF_WEIGHTS = 2
 # A model that is not fetched yet: the captioners and generators of the paper fit.
 UNKNOWN_WEIGHTS_MB = 14000
+# A network of random weights: VGG16 without its last layers has 60.
+DRAWN_WEIGHTS_MB = 500
 
 
 def grows(amount):
@@ -22,7 +24,9 @@ def grows(amount):
 
 @functools.cache
 def weights_mb(model, revision):
-    """The size of a model's weights, a guess if they are not there."""
+    """The size of a model's weights, a guess if they are not there, or are drawn."""
+    if model is None:
+        return DRAWN_WEIGHTS_MB
     size = model_bytes(Path(model_path(model, revision)))
     return UNKNOWN_WEIGHTS_MB if size is None else size // 10**6
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageOps
 
 from capsynth.decoding import UNUSED, filled_up, load_model, require_safetensors
 from capsynth.devices import device
@@ -21,6 +21,7 @@ from capsynth.digests import require_as_taken
 from capsynth.errors import CapsynthError
 from capsynth.files import read_json
 from capsynth.names import check_name
+from capsynth.random_networks import RandomWeights, build_random_network
 from capsynth.weights import loading_checked
 
 Features = npt.NDArray[np.float32]
@@ -31,20 +32,42 @@ class ExtractorSettings:
     """A feature space: what images are turned into.
 
     Attributes:
-        model: Folder of the model.
+        model: Folder of the model; None for a network of random weights.
         revision: Revision of a model from the hub.
         family: Name in ``FAMILIES``, None to read it off the model.
         dtype: ``float32``, ``bfloat16`` or ``float16``.
         batch_size: Images a forward pass.
         prompt_agreement: Whether images that were drawn from a prompt are compared with it.
+        random_weights: The network of random weights that stands in the place of a model.
     """
 
-    model: str
+    model: str | None
     revision: str | None
     family: str | None
     dtype: str
     batch_size: int
     prompt_agreement: bool
+    random_weights: RandomWeights | None
+
+    @property
+    def name(self) -> str:
+        """What messages call the model."""
+        if self.random_weights is None:
+            return str(self.model)
+        return f"{self.random_weights.architecture} of random weights"
+
+    @property
+    def folder(self) -> str:
+        """Folder of the model.
+
+        Raises:
+            CapsynthError: If there is none.
+        """
+        if self.model is None:
+            raise CapsynthError(
+                "a feature extractor names neither a model nor random_weights; give one of them"
+            )
+        return self.model
 
 
 class Extractor(abc.ABC):
@@ -67,7 +90,7 @@ class Extractor(abc.ABC):
         if settings.prompt_agreement and not self.reads_text:
             readers = [name for name, family in FAMILIES.items() if family.reads_text]
             raise CapsynthError(
-                f"prompt_agreement: {settings.model} has no features of texts; remove it, or use a "
+                f"prompt_agreement: {settings.name} has no features of texts; remove it, or use a "
                 f"model of {', '.join(readers)}"
             )
         self.load()
@@ -79,9 +102,9 @@ class Extractor(abc.ABC):
         settings = self.settings
         kind = getattr(transformers, self.model_class)
         self.model = load_model(
-            kind, settings.model, settings.revision, settings.dtype, self.unused
+            kind, settings.folder, settings.revision, settings.dtype, self.unused
         )
-        self.processor = transformers.AutoImageProcessor.from_pretrained(settings.model)
+        self.processor = transformers.AutoImageProcessor.from_pretrained(settings.folder)
 
     @property
     def dimensions(self) -> int:
@@ -120,7 +143,7 @@ class Extractor(abc.ABC):
         Raises:
             CapsynthError: If the family has none, see ``reads_text``.
         """
-        raise CapsynthError(f"{self.settings.model} has no features of texts")
+        raise CapsynthError(f"{self.settings.name} has no features of texts")
 
 
 class Dinov2(Extractor):
@@ -150,7 +173,7 @@ class Clip(Extractor):
         import transformers
 
         super().load()
-        self.tokenizer = transformers.AutoTokenizer.from_pretrained(self.settings.model)
+        self.tokenizer = transformers.AutoTokenizer.from_pretrained(self.settings.folder)
 
     @property
     def dimensions(self) -> int:
@@ -208,7 +231,7 @@ class Timm(Extractor):
         import timm
         import torch
 
-        folder = self.settings.model
+        folder = self.settings.folder
         require_safetensors(folder)
         with loading_checked(folder, Path(folder)):
             model = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=0)
@@ -233,12 +256,54 @@ class Timm(Extractor):
         return self.model(pixels)
 
 
+class Random(Extractor):
+    """A convolutional network of random weights; the mean of its last feature map, projected.
+
+    Nothing that made the images had a part in it: see ``random_networks``. The largest square in
+    the middle of an image is resized; channels lie between -1 and 1.
+    """
+
+    def load(self) -> None:
+        """Draw the network."""
+        import torch
+
+        settings = self.settings
+        if settings.random_weights is None:
+            raise CapsynthError(
+                f"family random: {settings.model} is a model; give random_weights in its place"
+            )
+        self.weights = settings.random_weights
+        dtype = getattr(torch, settings.dtype)
+        network, projection = build_random_network(self.weights)
+        self.model = network.to(device(), dtype)
+        self.projection = projection.to(device(), dtype)
+
+    @property
+    def dimensions(self) -> int:
+        """Width of the projection."""
+        return self.weights.dimensions
+
+    def pixels(self, images: Sequence[Image.Image]) -> Any:
+        """Return the squares in the middle of the images, resized."""
+        import torch
+
+        side = self.weights.image_size
+        squares = [ImageOps.fit(one, (side, side), Image.Resampling.BICUBIC) for one in images]
+        values = torch.from_numpy(np.stack([np.asarray(square) for square in squares]))
+        return values.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+    def forward(self, pixels: Any) -> Any:
+        """Return the projected means of the last feature map."""
+        return self.model(pixels)[-1].mean(dim=(2, 3)) @ self.projection.T
+
+
 FAMILIES: dict[str, type[Extractor]] = {
     "dinov2": Dinov2,
     "clip": Clip,
     "encoder-decoder": CaptionerEncoder,
     # What has a config.json of timm: an architecture, and no model_type.
     "timm": Timm,
+    "random": Random,
 }
 
 
@@ -277,4 +342,6 @@ def load_extractor(settings: ExtractorSettings) -> Extractor:
     Raises:
         CapsynthError: If its family is not known, or is asked for features of texts and has none.
     """
-    return find_family(settings.model, settings.family)(settings)
+    if settings.random_weights is not None:
+        return Random(settings)
+    return find_family(settings.folder, settings.family)(settings)

@@ -14,7 +14,8 @@ They cover at least as often as they say, as far as the bounds of single groups 
 width, docs/evaluation-sets.md has how much.
 """
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -127,3 +128,34 @@ def gap(mean: Floats, bounds: Bounds, level: float = LEVEL) -> Extreme:
         float(high.max() - low.min()),
         int(mean.argmin()),
     )
+
+
+def least_by_chance(sizes: Sequence[int], share: float, seeds: int = 1) -> float:
+    """Return the least accuracy of several groups that guesses are expected to show.
+
+    Whoever guesses each answer by itself, right with the probability ``share``, has that accuracy
+    on every group, but shows a lower least one: the expected minimum of independent binomial
+    shares of ``seeds`` times so many answers each, the sum over its values v of the chance that no
+    group is below v times the step to v.
+
+    Args:
+        sizes: Images of each group.
+        share: Probability that a guess is right: one over the number of classes.
+        seeds: Runs that guess; the least of the means over them is taken.
+
+    Returns:
+        The expectation; ``share`` itself for a single group.
+    """
+    from scipy import special  # slow to import, and each start of Snakemake may import this
+
+    groups = Counter(seeds * size for size in sizes)
+    # Of every number of answers: the chance of at least so many right ones, from 1 up.
+    tails = {n: special.bdtrc(np.arange(n), n, share) for n in groups}
+    steps = np.unique(
+        np.concatenate([np.arange(1, n + 1)[tails[n] > 1e-15] / n for n in groups] or [[0.0]])
+    )
+    reached = np.ones_like(steps)
+    for n, number in groups.items():
+        least = np.clip(np.ceil(steps * n - 1e-9).astype(np.int64), 1, n)
+        reached *= tails[n][least - 1] ** number
+    return float((reached * np.diff(steps, prepend=0.0)).sum())

@@ -141,7 +141,8 @@ def take_models(
     planned, or fetched: its checksum, as far as it is not known from before.
 
     Args:
-        settings: A dataclass with ``model``, and ``lora`` where there are any.
+        settings: A dataclass with ``model``, ``lora`` where there are any, and ``random_weights``
+            where they may stand in the place of a model: then nothing is looked for.
         mark: Name of the weights that are local, ``none`` if there are none.
         locks: Stamps of the models of the hub, each beside its folder.
         notes: Folder of ``note_weights``; without it ``model`` is a path, and files are not
@@ -152,6 +153,8 @@ def take_models(
             names the file, and the command that fetches it.
     """
     forget_taken()
+    if getattr(settings, "random_weights", None) is not None:
+        return settings, NO_WEIGHTS  # drawn, not read
     if notes is not None and mark != NO_WEIGHTS:
         settings = _located(settings, mark, notes)
     return settings, require_model(str(getattr(settings, "model", None)), mark, locks, notes)

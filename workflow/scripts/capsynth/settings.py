@@ -13,7 +13,8 @@ Settings = TypeVar("Settings")
 def settings_from_json(kind: type[Settings], text: str) -> Settings:
     """Build the dataclass ``kind`` from a JSON object with exactly its fields.
 
-    Its fields may be tuples of dataclasses, given as lists of such objects.
+    Its fields may be dataclasses or None, given as such objects or null, and tuples of dataclasses,
+    given as lists.
 
     Raises:
         CapsynthError: If the text is no JSON object, or keys are missing or unknown.
@@ -40,11 +41,10 @@ def _build(kind: type[Settings], values: Any) -> Settings:
 
 
 def _value(hint: Any, value: Any) -> Any:
-    if get_origin(hint) is not tuple:
-        return value
-    of = get_args(hint)[0]
-    is_class_of_fields = isinstance(of, type) and is_dataclass(of)
-    return tuple(_build(of, one) if is_class_of_fields else one for one in value)
+    kinds = [kind for kind in get_args(hint) if isinstance(kind, type) and is_dataclass(kind)]
+    if get_origin(hint) is tuple:
+        return tuple(_build(kinds[0], one) if kinds else one for one in value)
+    return _build(kinds[0], value) if kinds and value is not None else value
 
 
 def fits(value: Any, kind: Any) -> bool:

@@ -82,6 +82,8 @@ class ReliabilityBin:
         accuracy: Share of right answers among them.
         ci_low: Lower bound of the accuracy's 95 % interval over images, the runs as they are.
         ci_high: Upper bound.
+        classes: Classes that could be answered: an even guess is right, and confident, with a
+            probability of one over this.
     """
 
     dataset: str
@@ -96,6 +98,7 @@ class ReliabilityBin:
     accuracy: float
     ci_low: float
     ci_high: float
+    classes: int
 
 
 def fit_temperatures(paths: Sequence[Path], draws: int) -> tuple[dict[RunName, float], list[Score]]:
@@ -198,9 +201,7 @@ def measure_calibration(
     for group, samples in groups.items():
         rows += _rows_of(samples, replicated[group], names, _df(samples))
     bins = [
-        one
-        for key, found in sorted(diagrams.items())
-        for one in _pool(key, found, len(groups[key[:2]].keys))
+        one for key, found in sorted(diagrams.items()) for one in _pool(key, found, groups[key[:2]])
     ]
     return in_order(rows), bins
 
@@ -291,9 +292,11 @@ def _rows_of(
 
 
 def _pool(
-    key: tuple[str, str, str, str, bool], diagrams: Sequence[calibration.Reliability], n: int
+    key: tuple[str, str, str, str, bool],
+    diagrams: Sequence[calibration.Reliability],
+    samples: EvalSetSamples,
 ) -> list[ReliabilityBin]:
-    """Return the filled bins of all seeds together; ``n`` samples were answered.
+    """Return the filled bins of all seeds together.
 
     Where all answers in a bin are alike draws of images do not vary it: its interval is Wilson's.
     """
@@ -315,7 +318,7 @@ def _pool(
         low, high = statistics.interval(drawn[:, None])
         if not low[0] < high[0]:
             share_right = accuracy[:1, place]
-            in_bin = n * share[:1, place]
+            in_bin = len(samples.keys) * share[:1, place]
             low, high = proportions.wilson(share_right, in_bin)
         bins.append(
             ReliabilityBin(
@@ -331,6 +334,7 @@ def _pool(
                 accuracy=float(accuracy[0, place]),
                 ci_low=float(low[0]),
                 ci_high=float(high[0]),
+                classes=len(samples.class_ids),
             )
         )
     return bins

@@ -9,11 +9,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from capsynth.reporting.scores import CORRUPTED_LEVEL, Score, ScoreIndex
+from capsynth import metrics, minima
+from capsynth.reporting.scores import CORRUPTED_LEVEL, PRECISION, Score, ScoreIndex
 from capsynth.reporting.tables import Cell, label, percent
 
+# Means over classes, each counted alike.
+_OVER_CLASSES = ("balanced_accuracy", "macro_precision")
 MARK = "\N{DEGREE SIGN}"
 NOTE = f"{MARK} not clearly above chance: the 95 % interval reaches it."
+NOTE_BETTER = f"{MARK} not clearly better than chance: the 95 % interval reaches it."
 NOTE_DIFFERENCE = f"{MARK} both sides are not clearly above chance: no evidence."
 
 
@@ -43,22 +47,29 @@ class ChanceLevels:
         return sum(sizes[:answers]) / sum(sizes) if sizes else None
 
     def of(self, score: Score) -> float | None:
-        """Return the chance level of an accuracy or error.
+        """Return the chance level of an accuracy, a precision or an error.
 
         Of a class it is that of an even guess among the classes: always naming one class would be
-        right on all of its images. None for what is neither accuracy nor error.
+        right on all of its images. So it is of means over classes, and of the worst class what
+        even guesses are expected to show. The precision of guesses is the class's share of the
+        images. None for other metrics.
         """
         kind, _, part = score.metric.partition("/")
         sizes = self.sizes.get((score.dataset, score.eval_set), {})
         if part in sizes:
+            is_precision = kind == PRECISION.rstrip("/")
+            return sizes[part] / sum(sizes.values()) if is_precision else 1.0 / len(sizes)
+        if kind in _OVER_CLASSES and sizes:
             return 1.0 / len(sizes)
+        if kind == metrics.WORST_CLASS and sizes:
+            return minima.least_by_chance([*sizes.values()], 1.0 / len(sizes), score.seeds)
         level = self.top(score.dataset, score.eval_set, 5 if kind == "top5" else 1)
         if level is None or kind not in ("top1", "top5", "error", "mean_error"):
             return None
         return level if kind.startswith("top") else 1.0 - level
 
     def reached_by(self, score: Score | None) -> bool:
-        """Return whether an accuracy is not clearly above chance, or an error not clearly below.
+        """Return whether an accuracy or precision is not clearly above chance, an error not below.
 
         So it is where the interval holds chance, or there is no interval; False where the chance
         level is not known.
@@ -66,9 +77,16 @@ class ChanceLevels:
         chance = None if score is None else self.of(score)
         if score is None or chance is None:
             return False
-        if score.metric.startswith("top"):
-            return score.ci_low is None or score.ci_low <= chance
-        return score.ci_high is None or score.ci_high >= chance
+        is_error = score.metric.partition("/")[0] in ("error", "mean_error")
+        return reaches(score.ci_low, score.ci_high, chance, lower_is_better=is_error)
+
+
+def reaches(
+    low: float | None, high: float | None, chance: float, lower_is_better: bool = False
+) -> bool:
+    """Return whether an interval reaches chance from its better side, or there is none."""
+    bound = high if lower_is_better else low
+    return bound is None or (bound >= chance if lower_is_better else bound <= chance)
 
 
 def chance_levels(index: ScoreIndex) -> ChanceLevels:

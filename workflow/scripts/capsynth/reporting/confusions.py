@@ -16,7 +16,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from capsynth import statistics
+from capsynth import intervals, proportions, statistics
 from capsynth.errors import CapsynthError
 from capsynth.predictions import Predictions, read_predictions
 from capsynth.reporting.budgets import Budgets, Sides, marked, marks_note, sides_of
@@ -43,7 +43,6 @@ from capsynth.reporting.tables import (
     label,
     write_table,
 )
-from capsynth.seeding import derive_seed
 
 # With more classes a matrix cannot be read: only the confusions that change most are kept.
 MOST_CLASSES = 20
@@ -85,18 +84,18 @@ class Confusion:
 
 
 def compare_confusions(
-    paths: Iterable[Path], comparisons: Sequence[Sequence[str]], draws: int
+    paths: Iterable[Path], comparisons: Sequence[Sequence[str]]
 ) -> list[Confusion]:
     """Return how the confusions of the compared training sets differ, sorted by name.
 
-    Intervals are paired as those of ``scores.collect_scores`` are: both sides see the same draws
-    of images within class, and runs of the same seed are compared. With at most 20 classes there
-    is a row for every pair of classes, else for the 100 confusions that change most.
+    Intervals are paired as those of ``scores.collect_scores`` are: by image and seed, with the
+    variance of images within class and of training seeds, which the two sides share as far as they
+    agree; never narrower than two images that differ would make them. With at most 20 classes
+    there is a row for every pair of classes, else for the 100 confusions that change most.
 
     Args:
         paths: Files of predictions, in any order; training sets that are not compared are skipped.
         comparisons: Pairs of training sets; the second is subtracted from the first.
-        draws: Bootstrap replicates.
 
     Raises:
         CapsynthError: If runs of one evaluation set answered different samples.
@@ -119,7 +118,7 @@ def compare_confusions(
             )
             if seeds:
                 one, other = ([found[name, s] for s in seeds] for name in (first, second))
-                rows += _compare(f"{first} - {second}", recipe, one, other, draws)
+                rows += _compare(f"{first} - {second}", recipe, one, other)
     return sorted(rows)
 
 
@@ -128,7 +127,6 @@ def _compare(
     recipe: str,
     first: Sequence[Predictions],
     second: Sequence[Predictions],
-    draws: int,
 ) -> list[Confusion]:
     reference = first[0]
     order = np.argsort(reference.keys, kind="stable")
@@ -148,9 +146,7 @@ def _compare(
     pairs = _pairs(change, sizes)
     sources = sources_within(reference)[order].tolist()
     design = statistics.image_design([class_ids[t] for t in targets], sources)
-    seed = derive_seed("bootstrap", "images", reference.dataset, reference.eval_set)
-    values, replicates, df = _replicate(answers, targets, pairs, design, draws, seed)
-    found = statistics.estimate(values, replicates, df)
+    value, low, high = _estimate(answers, targets, pairs, design)
     return [
         Confusion(
             reference.dataset,
@@ -159,9 +155,9 @@ def _compare(
             reference.eval_set,
             class_ids[target],
             class_ids[predicted],
-            float(found.value[i]),
-            max(-1.0, float(found.low[i])),
-            min(1.0, float(found.high[i])),
+            float(value[i]),
+            max(-1.0, float(low[i])),
+            min(1.0, float(high[i])),
             int(sizes[target]),
         )
         for i, (target, predicted) in enumerate(pairs)
@@ -199,49 +195,38 @@ def _pairs(
     return [pair for pair in pairs if size[pair] > 0.0]
 
 
-def _replicate(
+def _estimate(
     answers: npt.NDArray[np.integer],
     targets: npt.NDArray[np.integer],
     pairs: Sequence[tuple[int, int]],
     design: statistics.ImageDesign,
-    draws: int,
-    seed: int,
-) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.floating], npt.NDArray[np.int64]]:
-    """Return changes of every seed (seeds, pairs), their replicates, and degrees of freedom.
+) -> npt.NDArray[np.floating]:
+    """Return changes and the bounds of their intervals, shape (3, pairs).
 
     Args:
-        answers: Shape (2, seeds, n).
+        answers: Of both sides, shape (2, seeds, n).
         targets: Shape (n,).
         pairs: Target and prediction of each change.
         design: Of the images.
-        draws: Bootstrap replicates.
-        seed: Of the draws.
     """
-    seeds = answers.shape[1]
-    values = np.zeros((seeds, len(pairs)))
-    replicates = np.zeros((seeds, draws, len(pairs)))
-    df = np.zeros(len(pairs), dtype=np.int64)
+    estimates = np.zeros((3, len(pairs)))
     by_target: dict[int, list[int]] = defaultdict(list)
     for i, (target, _) in enumerate(pairs):
         by_target[target].append(i)
-    rows_of = {target: np.flatnonzero(targets == target) for target in by_target}
-    differences = {}
     for target, columns in by_target.items():
-        rows = rows_of[target]
+        layout = proportions.layout_of(design, np.flatnonzero(targets == target))
         predicted = np.array([pairs[i][1] for i in columns])
-        said = (answers[:, :, rows, None] == predicted).astype(np.float64)
-        differences[target] = said[0] - said[1]  # (seeds, rows, columns)
-        values[:, columns] = differences[target].mean(axis=1)
-        df[columns] = statistics.image_df(design, rows)
-    start = 0
-    for weights in statistics.image_weights(design, draws, seed):
-        stop = start + len(weights)
-        for target, columns in by_target.items():
-            of_rows = weights[:, rows_of[target]]
-            total = of_rows.sum(axis=1, keepdims=True)
-            replicates[:, start:stop, columns] = (of_rows @ differences[target]) / total
-        start = stop
-    return values, replicates, df
+        said = answers[:, :, None, layout.rows] == predicted[:, None]
+        one, other = said.astype(np.float64)  # each (seeds, columns, rows)
+        sides = [proportions.spread_of_shares(layout, side) for side in (one, other)]
+        seeds = intervals.moderated(sides)
+        found = intervals.difference_of(
+            proportions.spread_of_differences(layout, one - other),
+            (sides[0], sides[1]),
+            (seeds[0], seeds[1]),
+        )
+        estimates[:, columns] = found.value, found.low, found.high
+    return estimates
 
 
 def largest_changes(rows: Iterable[Confusion], most: int) -> list[Confusion]:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from capsynth.errors import CapsynthError
@@ -15,9 +14,10 @@ from capsynth.reporting.settings import ReportSettings
 from capsynth.reporting.style import (
     INK,
     MARKERS,
-    MUTED,
     PALETTE,
     WIDTH_INCHES,
+    chance_handles,
+    draw_chance,
     hide,
     new_figure,
     paper_style,
@@ -182,7 +182,7 @@ def plot_learning_curves(
             for place, name in enumerate(names):
                 _curve(axes, place, name, curves[dataset, name, recipe])
             chance = points[0].chance
-            axes.axhline(chance, ls=":", color=MUTED, lw=0.9, zorder=1)
+            draw_chance(axes, chance)
             axes.set_xlabel("optimisation step")
             axes.set_xlim(left=0)
             axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
@@ -191,7 +191,7 @@ def plot_learning_curves(
                 axes.set_ylabel("top-1 on held-out real images (%)")
             handles = [
                 *axes.get_legend_handles_labels()[0],
-                Line2D([], [], ls=":", color=MUTED, lw=0.9, label="chance"),
+                *chance_handles()[:1],
             ]
             axes.legend(
                 handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.16), fontsize=6.5,

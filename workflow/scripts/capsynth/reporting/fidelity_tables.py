@@ -77,13 +77,24 @@ class Space:
 
     Attributes:
         extractor: Name of the feature extractor.
-        model: Its model: the id of a hub, or the name of a folder.
+        model: Its model: the id of a hub, the name of a folder, or what weights were drawn for.
         captioners: Captioners of the variants that are this very model.
     """
 
     extractor: str
     model: str
     captioners: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """Its name in tables and figures, marked where the space is the captioner's own."""
+        return f"{self.extractor} (captioner's encoder)" if self.captioners else self.extractor
+
+    @property
+    def cell(self) -> Cell:
+        """Its cell of a table; the mark has a column of its own in the CSV."""
+        marked = "true" if self.captioners else "false"
+        return Cell(self.title, (self.extractor, marked), self.title)
 
     @property
     def sentence(self) -> str:
@@ -141,6 +152,14 @@ def digits_of(values: Sequence[float]) -> int:
     return max(0, 2 - math.floor(math.log10(largest))) if largest > 0 else 2
 
 
+def _known_values(rows: Sequence[FidelityRow], extractor: str, metric: str) -> list[float]:
+    return [
+        row.value
+        for row in rows
+        if (row.extractor, row.metric) == (extractor, metric) and row.value is not None
+    ]
+
+
 def _cell(row: FidelityRow | None, digits: int) -> Cell:
     """Return a cell of a number and its standard error."""
     if row is None or row.value is None:
@@ -159,19 +178,18 @@ def fidelity_table(
     shown = [row for row in rows if bool(row.class_id) == by_class]
     index = {(r.extractor, r.kind, r.name, r.class_id, r.metric): r for r in shown}
     metrics = [m for m in TITLES if any(row.metric == m for row in shown)]
-    digits = {
-        m: digits_of([r.value for r in shown if r.metric == m and r.value is not None])
-        for m in metrics
-    }
     columns = (
-        Column("Feature space", ("extractor",), numeric=False),
+        Column("Feature space", ("extractor", "circular"), numeric=False),
         *((Column("Class", ("class_id",), numeric=False),) if by_class else ()),
         Column("Images", ("images",), numeric=False),
         Column("n", ("n",)),
         *(Column(TITLES[m], (m, f"{m}_se")) for m in metrics),
     )
     cells = []
-    for extractor in settings.extractors:
+    for space in settings.spaces:
+        extractor = space.extractor
+        # Of each space its own: the scale of distances is that of its features.
+        digits = {m: digits_of(_known_values(shown, extractor, m)) for m in metrics}
         for class_id in sorted({row.class_id for row in shown}):
             sets = [
                 name
@@ -193,7 +211,7 @@ def fidelity_table(
             ]
             cells += [
                 (
-                    label(extractor),
+                    space.cell,
                     *((label(class_id),) if by_class else ()),
                     label(_title_of(name) if kinds[place] else f"{_title_of(name)} (fewer)"),
                     count(number[name].images),
@@ -324,8 +342,7 @@ def plot_fidelity(
                     for n in sets
                 }
                 _panel(axes, pairs)
-                circular = " (captioner's encoder)" if space.captioners else ""
-                axes.set_title(f"{space.extractor}{circular}")
+                axes.set_title(space.title)
                 axes.set_xlabel(TITLES[x].lower())
                 axes.set_ylabel(TITLES[y].lower())
         _legend(figure, grid[0][0])

@@ -37,6 +37,8 @@ ALIGNED = "aligned"
 CONFLICTING = "conflicting"
 ALIGNMENT_GAP = "alignment_gap"
 UNGROUPED = "ungrouped"
+# What guesses show: ``chance/group`` of any group, ``chance/worst_group`` and so on.
+CHANCE = "chance/"
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +75,10 @@ def measure_groups(
     - ``aligned``, ``conflicting``, ``alignment_gap``: accuracy where the attribute goes with the
       class and where it does not, and their difference: means over the classes that have both,
       every class counted alike, so that no difference between classes enters.
+    - ``chance/group``, ``chance/worst_group``, ``chance/aligned``, ``chance/conflicting``: what
+      these are for answers that ignore the image. On a group that is an even guess among the
+      classes, of the worst group what such guesses are expected to show
+      (``minima.least_by_chance``), of means over classes always the same of those classes.
     - ``ungrouped``: the share of the samples that is in no group, ``n`` of them.
 
     Images are drawn within their group for intervals.
@@ -154,6 +160,8 @@ def _score(answers: Answers, grouped: Grouped, least_images: int, draws: int) ->
         share = grouped.ungrouped / len(answers.samples.keys)
         name = (RunName(training_set, recipe, 0), None, len(seeds))
         rows.append(_row(about, name, UNGROUPED, (share, None, None), grouped.ungrouped))
+        classes = len(np.unique(answers.samples.targets))
+        rows += _chance_rows(about, name, classes)
     return rows
 
 
@@ -216,6 +224,24 @@ def _row(
         seeds=seeds,
         sources=sources_over(seeds, low),
     )
+
+
+def _chance_rows(about: _About, name: tuple[RunName, int | None, int], classes: int) -> list[Score]:
+    """Return what guesses among so many classes show, beside the summary over seeds."""
+    n = [len(measure.rows) for measure in about.measures]
+    large = [size for size, is_large in zip(n, about.is_large, strict=False) if is_large]
+    levels = {"group": (1.0 / classes, sum(n[: about.groups]))}
+    if large:
+        worst = minima.least_by_chance(large, 1.0 / classes, name[2])
+        levels[WORST] = (worst, sum(large))
+    sides = about.measures[about.groups :]
+    for side in (ALIGNED, CONFLICTING) if sides else ():
+        of_side = sum(len(measure.rows) for measure in sides if measure.name == side)
+        levels[side] = (2.0 / len(sides), of_side)
+    return [
+        _row(about, name, f"{CHANCE}{metric}", (level, None, None), size)
+        for metric, (level, size) in levels.items()
+    ]
 
 
 def _rows(about: _About, run: RunName, seed: int | None, result: Replicated) -> list[Score]:

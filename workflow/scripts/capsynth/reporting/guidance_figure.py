@@ -10,6 +10,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from capsynth.errors import CapsynthError
 from capsynth.reporting.chance import chance_levels
 from capsynth.reporting.fidelity_rows import REAL, VARIANT, FidelityRow
+from capsynth.reporting.fidelity_tables import Space
 from capsynth.reporting.scores import Score, index_scores
 from capsynth.reporting.style import (
     INK,
@@ -32,13 +33,13 @@ class GuidanceSettings:
     """What the figure shows.
 
     Attributes:
-        extractor: Feature extractor of precision and recall.
+        spaces: Feature spaces of precision and recall.
         eval_set: Evaluation set of the accuracy.
         lines: Of each line its points: ``guidance_scale``, ``variant``, and the ``training_set``
             that consists of that variant alone. Their variants differ in nothing else.
     """
 
-    extractor: str
+    spaces: tuple[Space, ...]
     eval_set: str
     lines: tuple[list[dict[str, Any]], ...]
 
@@ -61,8 +62,9 @@ def plot_guidance(
 ) -> None:
     """Draw accuracy, precision and recall against the guidance scale, one line a family.
 
-    Bars are 95 % intervals of accuracy, over images and training seeds, and standard errors of the
-    other two. A dotted line is what the real images that variants are made from get.
+    A row of panels of the latter two is of one feature space. Bars are 95 % intervals of accuracy,
+    over images and training seeds, and standard errors of the other two. A dotted line is what the
+    real images that variants are made from get.
 
     Args:
         scores: Rows of scores.csv.
@@ -79,20 +81,15 @@ def plot_guidance(
     top1 = {
         (n[1], n[2]): s for n, s in index.summaries.items() if n[3:] == (settings.eval_set, "top1")
     }
-    fidelity = {
-        (row.name, row.metric): row
-        for row in rows
-        if (row.extractor, row.kind, row.class_id) == (settings.extractor, VARIANT, "")
-    }
     with paper_style():
-        figure = new_figure(WIDTH_INCHES, 2.6)
-        accuracy, *others = figure.subplots(1, 1 + len(METRICS), sharex=True)
+        figure = new_figure(WIDTH_INCHES, 0.6 + 2.0 * len(settings.spaces))
+        grid = figure.subplots(len(settings.spaces), 1 + len(METRICS), sharex=True, squeeze=False)
+        accuracy = grid[0][0]
+        for left in grid[1:, 0]:
+            left.remove()
         for place, line in enumerate(settings.lines):
             line = sorted(line, key=lambda point: float(point["guidance_scale"]))
-            style: dict[str, Any] = {
-                "color": PALETTE[place % len(PALETTE)],
-                "marker": MARKERS[place % len(MARKERS)],
-            }
+            style = _style(place)
             name = " / ".join(point["variant"] for point in line)
             for recipe, dashes in zip(recipes, ("-", "--", ":", "-.") * len(recipes), strict=False):
                 suffix = f", {recipe}" if len(recipes) > 1 else ""
@@ -106,27 +103,45 @@ def plot_guidance(
                             [drawn.x], [drawn.y], style["marker"], ms=4.5, color=NO_EVIDENCE,
                             zorder=4,
                         )  # fmt: skip
-            for axes, metric in zip(others, METRICS, strict=True):
-                _draw(axes, [_fidelity(point, metric, fidelity) for point in line], style)
         for dataset in dict.fromkeys(dataset for dataset, _ in index.experiments):
             draw_chance(accuracy, levels.top(dataset, settings.eval_set))
-        for row in rows:
-            if (row.extractor, row.kind, row.class_id) == (settings.extractor, REAL, ""):
-                for axes, metric in zip(others, METRICS, strict=True):
-                    if row.metric == metric and row.value is not None:
-                        axes.axhline(row.value, color=INK, lw=0.6, ls=":")
+        for panels, space in zip(grid[:, 1:], settings.spaces, strict=True):
+            _draw_space(panels, space, settings.lines, rows)
         accuracy.set_ylabel(f"top-1 on {settings.eval_set} (%)")
         accuracy.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}"))
-        for axes, metric in zip(others, METRICS, strict=True):
-            axes.set_ylabel(f"{metric}, {settings.extractor}")
-        for axes in (accuracy, *others):
+        for axes in (accuracy, *grid[:, 1:].flat):
             axes.set_xlabel("guidance scale")
+            axes.tick_params(labelbottom=True)
             axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
         handles, labels = accuracy.get_legend_handles_labels()
         handles += chance_handles()
         labels += [handle.get_label() for handle in chance_handles()]
         figure.legend(handles, labels, loc="outside lower center", ncols=1)
         save_figure(figure, paths)
+
+
+def _style(place: int) -> dict[str, Any]:
+    return {"color": PALETTE[place % len(PALETTE)], "marker": MARKERS[place % len(MARKERS)]}
+
+
+def _draw_space(
+    panels: Sequence[Any],
+    space: Space,
+    lines: Sequence[Sequence[dict[str, Any]]],
+    rows: Sequence[FidelityRow],
+) -> None:
+    """Draw a panel of each of ``METRICS`` in one feature space."""
+    its_rows = [row for row in rows if row.extractor == space.extractor and not row.class_id]
+    found = {(row.name, row.metric): row for row in its_rows if row.kind == VARIANT}
+    for axes, metric in zip(panels, METRICS, strict=True):
+        for place, line in enumerate(lines):
+            ordered = sorted(line, key=lambda point: float(point["guidance_scale"]))
+            _draw(axes, [_fidelity(point, metric, found) for point in ordered], _style(place))
+        for row in its_rows:
+            if (row.kind, row.metric) == (REAL, metric) and row.value is not None:
+                axes.axhline(row.value, color=INK, lw=0.6, ls=":")
+        axes.set_ylabel(metric)
+        axes.set_title(space.title)
 
 
 def _accuracy(point: dict[str, Any], score: Score | None) -> _Point:

@@ -1,9 +1,11 @@
 """Tables of how many labels of synthetic images are wrong, overall and by class."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from capsynth.errors import CapsynthError
+from capsynth.reporting.chance import MARK, chance_cell, faint, reaches
 from capsynth.reporting.label_rows import (
     DISAGREEMENT,
     EVAL_SET,
@@ -25,6 +27,10 @@ from capsynth.reporting.tables import (
     write_table,
 )
 
+NOTE = (
+    f"{MARK} not clearly below chance, the 95 % interval reaches it: the labels are as good as "
+    "random, or the classifiers know nothing of these images; the rows named real tell which."
+)
 TITLES = {
     WRONG: "Wrong labels (%)",
     WRONG_BY_REAL: "By real thresholds (%)",
@@ -44,12 +50,14 @@ def label_table(
         Column("Images", ("images",), numeric=False),
         Column("Recipe", ("recipe",), numeric=False),
         *(Column(title, interval_names(metric)) for metric, title in TITLES.items()),
+        Column("Chance (%)", ("chance",)),
         Column("n", ("n",)),
         Column("Seeds", ("seeds",)),
     )
     known = {(row.kind, row.name) for row in shown}
     sets = [(VARIANT, name) for name in settings.variants if (VARIANT, name) in known]
     sets += sorted(name for name in known if name[0] == EVAL_SET)
+    levels = _chances(rows)
     cells: list[tuple[Cell, ...]] = []
     for class_id in sorted({row.class_id for row in shown}):
         for kind, name in sets:
@@ -63,7 +71,8 @@ def label_table(
                         *((label(class_id),) if by_class else ()),
                         label(name if kind == VARIANT else f"{name} (real)"),
                         label(recipe),
-                        *map(_share, found),
+                        *(_share(row, levels) for row in found),
+                        chance_cell(levels.get(_place(first)), 0),
                         count(first.n),
                         count(first.seeds),
                     )
@@ -73,13 +82,46 @@ def label_table(
         if by_class
         else ("label-quality", "Label quality")
     )
-    return Table(name, title, _note(settings), columns, tuple(cells))
+    note = _note(settings)
+    shares = slice(3, 3 + len(TITLES)) if by_class else slice(2, 2 + len(TITLES))
+    if any(cell.faint for line in cells for cell in line[shares]):
+        note = f"{note} {NOTE}"
+    return Table(name, title, note, columns, tuple(cells))
 
 
-def _share(row: LabelRow | None) -> Cell:
+def _place(row: LabelRow) -> tuple[str, str, str, str]:
+    return row.kind, row.name, row.recipe, row.class_id
+
+
+def _chances(rows: Sequence[LabelRow]) -> dict[tuple[str, str, str, str], float]:
+    """Return what answers that ignore the image are wrong about, by ``_place``.
+
+    Of one class an even guess among the classes, 1 - 1/K; of all the best fixed answer, which is
+    right on the images of the largest class.
+    """
+    sizes: dict[tuple[str, str, str], list[int]] = defaultdict(list)
+    for row in rows:
+        if row.class_id and row.metric == DISAGREEMENT:
+            sizes[_place(row)[:3]].append(row.n)
+    found = {}
+    for row in rows:
+        of = sizes.get(_place(row)[:3])
+        if of:
+            right = 1.0 / len(of) if row.class_id else max(of) / sum(of)
+            found[_place(row)] = 1.0 - right
+    return found
+
+
+def _share(row: LabelRow | None, levels: Mapping[tuple[str, str, str, str], float]) -> Cell:
+    """Return the cell of a share, marked where it is not clearly below chance."""
     if row is None:
         return interval_cell(None, None, None)
-    return interval_cell(row.value, row.ci_low, row.ci_high)
+    cell = interval_cell(row.value, row.ci_low, row.ci_high)
+    chance = levels.get(_place(row))
+    if row.metric == UNSURE or row.value is None or chance is None:
+        return cell
+    reached = reaches(row.ci_low, row.ci_high, chance, lower_is_better=True)
+    return faint(cell) if reached else cell
 
 
 def _note(settings: PromptTableSettings) -> str:
@@ -93,8 +135,9 @@ def _note(settings: PromptTableSettings) -> str:
         "another class is the most probable one. Unsure: no class reaches its threshold, so the "
         "image counts in neither estimate; a dash: no image of the class does. Rows named real are "
         "images whose labels are taken for right: what stands there is the error of the "
-        "classifiers, and the least that can be told apart. A classifier that guesses among K "
-        "classes disagrees with a share of 1 - 1/K."
+        "classifiers, and the least that can be told apart. Chance: what answers that ignore the "
+        "image give in the first three columns, 1 - 1/K of a class among K, of all the images that "
+        "are not of the largest class."
     )
 
 

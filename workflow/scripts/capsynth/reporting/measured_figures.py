@@ -20,6 +20,7 @@ from capsynth.reporting.measured_tables import corruption_levels
 from capsynth.reporting.scores import Score, index_scores
 from capsynth.reporting.settings import ReportSettings
 from capsynth.reporting.style import (
+    CHANCE_DASHES,
     INK,
     MARKERS,
     MUTED,
@@ -61,7 +62,8 @@ def plot_reliability(
     """Draw the reliability diagrams of one evaluation set, a panel a training set and recipe.
 
     Accuracy against confidence by bin, before and after temperature scaling; bars are 95 %
-    intervals, the area of a marker is the share of the samples.
+    intervals, the area of a marker is the share of the samples. Lines are drawn where the accuracy
+    is that of an even guess among the classes, and at its confidence, the least there is.
 
     Raises:
         CapsynthError: If no run has answered the evaluation set.
@@ -80,6 +82,9 @@ def plot_reliability(
         for position, (axes, name) in enumerate(zip(grid, panels, strict=True)):
             axes.set_title(name[1] if len(recipes) == 1 else f"{name[1]}, {name[2]}")
             axes.plot([0, 1], [0, 1], ":", color=MUTED, lw=0.9, zorder=1)
+            for classes in {b.classes for b in of_set if b.dataset == name[0]}:
+                draw_chance(axes, 1.0 / classes)
+                draw_chance(axes, 1.0 / classes, upright=True)
             for scaled in (False, True):
                 mine = (name[0], name[1], name[2], scaled)
                 _reliability_line(
@@ -98,7 +103,8 @@ def plot_reliability(
             if any(one.scaled == bool(i) for one in of_set)
         ]
         handles.append(Line2D([], [], ls=":", color=MUTED, lw=0.9, label="calibrated"))
-        figure.legend(handles=handles, loc="outside upper center", ncols=3)
+        handles.append(Line2D([], [], ls=CHANCE_DASHES, color=MUTED, lw=0.9, label="an even guess"))
+        figure.legend(handles=handles, loc="outside upper center", ncols=4)
         save_figure(figure, paths)
 
 

@@ -9,6 +9,8 @@ import numpy as np
 
 from capsynth import intervals, proportions
 from capsynth.probing import NEIGHBOURS, TEMPERATURE, C
+from capsynth.reporting.chance import NOTE as CHANCE_NOTE
+from capsynth.reporting.chance import chance_cell, faint, reaches
 from capsynth.reporting.convergence import estimated_runs, share_of
 from capsynth.reporting.estimation import sources_over
 from capsynth.reporting.scores import (
@@ -25,11 +27,9 @@ from capsynth.reporting.tables import (
     Cell,
     Column,
     Table,
-    csv_number,
     interval_cell,
     interval_names,
     label,
-    percent,
 )
 
 METRIC = "top1"
@@ -110,9 +110,9 @@ def probe_table(rows: Sequence[Score], settings: ReportSettings) -> Table:
                 levels = [index.summaries.get((*name, CHANCE)) for name in names]
                 if any(scores):
                     level = next(row.value for row in levels if row)
-                    chance = Cell(percent(level), (csv_number(level),), 100 * level)
                     labels = (label(x) for x in (training_set, recipe, eval_set))
-                    found.append((*labels, chance, *map(_cell, scores)))
+                    cells = [_cell(score, level) for score in scores]
+                    found.append((*labels, chance_cell(level, 0), *cells))
     n = sorted({row.n for row in rows})
     seeds = max((row.seeds for row in rows), default=0)
     note = (
@@ -122,12 +122,15 @@ def probe_table(rows: Sequence[Score], settings: ReportSettings) -> Table:
         f"accuracy, means over {seeds} training seeds at most, with 95 % intervals (images within "
         "class, and seeds; the images that fit are taken as they are). Linear: logistic regression "
         f"on standardised features, C = {C:g}; nearest neighbours: {NEIGHBOURS}, cosine, weighted "
-        f"with temperature {TEMPERATURE:g}. Neither was tuned."
+        f"with temperature {TEMPERATURE:g}. Neither was tuned. Chance: the largest class's share."
     )
+    if any(cell.faint for row in found for cell in row[4:]):
+        note = f"{note} {CHANCE_NOTE}"
     return Table("probes", "Probes of features", note, columns, tuple(found))
 
 
-def _cell(row: Score | None) -> Cell:
+def _cell(row: Score | None, chance: float) -> Cell:
     if row is None:
         return interval_cell(None, None, None)
-    return interval_cell(row.value, row.ci_low, row.ci_high)
+    cell = interval_cell(row.value, row.ci_low, row.ci_high)
+    return faint(cell) if reaches(row.ci_low, row.ci_high, chance) else cell

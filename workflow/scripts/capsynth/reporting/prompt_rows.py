@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from capsynth import statistics
+from capsynth import intervals, proportions, statistics
 from capsynth.errors import CapsynthError
 from capsynth.predictions import Predictions, read_predictions
 from capsynth.prompt_statistics import prompt_statistics, read_prompts
 from capsynth.prompting import PromptRecord
 from capsynth.records import known
-from capsynth.seeding import derive_seed
 
 EVAL_SET, VARIANT = "eval_set", "variant"
 DISAGREEMENT = "disagreement"
@@ -51,7 +50,6 @@ def measure_prompts(
     prompts: Mapping[str, Sequence[Path]],
     judgements: Sequence[Path],
     references: Sequence[Path],
-    draws: int,
 ) -> list[PromptRow]:
     """Return the statistics of the prompts of variants and how ambiguous their images are.
 
@@ -60,7 +58,6 @@ def measure_prompts(
         judgements: Predictions of classifiers that were trained on real images, on the images of
             variants; their evaluation set is the variant.
         references: Predictions of the same classifiers on real images that they have not seen.
-        draws: Bootstrap draws behind each interval.
 
     Raises:
         CapsynthError: If judges answered different images, or images of an unknown variant.
@@ -75,9 +72,9 @@ def measure_prompts(
         variant = group[0].eval_set
         if variant not in sources:
             raise CapsynthError(f"the judged images of {variant!r} have no prompts; name them too")
-        rows += _judged_rows(VARIANT, group, sources[variant], draws)
+        rows += _judged_rows(VARIANT, group, sources[variant])
     for group in _grouped(references):
-        rows += _judged_rows(EVAL_SET, group, {}, draws)
+        rows += _judged_rows(EVAL_SET, group, {})
     return sorted(rows, key=lambda row: (row.kind, row.name, row.recipe, row.class_id, row.metric))
 
 
@@ -110,12 +107,12 @@ def _grouped(paths: Iterable[Path]) -> list[list[Predictions]]:
 
 
 def _judged_rows(
-    kind: str, group: Sequence[Predictions], sources: Mapping[str, str], draws: int
+    kind: str, group: Sequence[Predictions], sources: Mapping[str, str]
 ) -> Iterator[PromptRow]:
     """Return the share of images of which the classifiers say another class, all and by class.
 
-    The interval is that of scores: over images within class, those of one source together, and over
-    the training seeds of the classifiers.
+    The interval is that of scores, Wilson's: over images within class, those of one source
+    together, and over the training seeds of the classifiers. It has a width at 0 and 1 too.
     """
     orders = [np.argsort(one.keys, kind="stable") for one in group]
     wrong = np.array(
@@ -124,33 +121,22 @@ def _judged_rows(
     )
     keys = group[0].keys[orders[0]].tolist()
     class_ids = group[0].sample_class_ids[orders[0]]
-    names = ["", *np.unique(class_ids).tolist()]
-    parts = [np.flatnonzero((class_ids == name) | (name == "")) for name in names]
     design = statistics.image_design(class_ids.tolist(), [sources.get(key, key) for key in keys])
-    seed = derive_seed("bootstrap", "images", group[0].dataset, group[0].eval_set)
-    blocks = [
-        np.stack([_shares(wrong[:, rows], weights[:, rows]) for rows in parts], axis=2)
-        for weights in statistics.image_weights(design, draws, seed)
-    ]
-    found = statistics.estimate(
-        np.stack([wrong[:, rows].mean(axis=1) for rows in parts], axis=1),
-        np.concatenate(blocks, axis=1),
-        np.array([statistics.image_df(design, rows) for rows in parts]),
-    )
-    for place, (class_id, rows) in enumerate(zip(names, parts, strict=True)):
+    for class_id in ["", *np.unique(class_ids).tolist()]:
+        rows = np.flatnonzero((class_ids == class_id) | (class_id == ""))
+        layout = proportions.layout_of(design, rows)
+        found = intervals.estimate_of(
+            proportions.spread_of_shares(layout, wrong[:, None, layout.rows])
+        )
+        low, high = proportions.score_interval(found, np.array([layout.n]))
         yield PromptRow(
             kind,
             group[0].eval_set,
             group[0].recipe,
             class_id,
             DISAGREEMENT,
-            float(found.value[place]),
-            float(max(0.0, found.low[place])),
-            float(min(1.0, found.high[place])),
-            len(rows),
+            float(found.value[0]),
+            float(low[0]),
+            float(high[0]),
+            layout.n,
         )
-
-
-def _shares(wrong: statistics.Floats, weights: statistics.Floats) -> statistics.Floats:
-    """Return the weighted means of (seeds, n) under (draws, n): shape (seeds, draws)."""
-    return wrong @ weights.T / weights.sum(axis=1)

@@ -1,9 +1,18 @@
 """Tables of parts of evaluation sets: the worst class, precision, groups, unknown images."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from capsynth import metrics, novelty
-from capsynth.reporting import group_scores
+from capsynth.reporting import group_scores, unknown_scores
+from capsynth.reporting.chance import NOTE as CHANCE_NOTE
+from capsynth.reporting.chance import (
+    NOTE_BETTER,
+    ChanceLevels,
+    chance_cell,
+    chance_levels,
+    faint,
+    reaches,
+)
 from capsynth.reporting.row_labels import class_names_of, label_columns, labels
 from capsynth.reporting.scores import Score, ScoreIndex, index_scores
 from capsynth.reporting.settings import ReportSettings
@@ -17,8 +26,18 @@ from capsynth.reporting.tables import (
     label,
 )
 
+_METRIC_TITLES = {
+    novelty.AUROC: "AUROC",
+    novelty.FPR95: "FPR95",
+    novelty.AUPR_IN: "AUPR in",
+    novelty.AUPR_OUT: "AUPR out",
+}
 _SCORE_TITLES = {novelty.MAX_SOFTMAX: "Max. softmax", novelty.ENERGY: "Energy"}
 _INTERVALS = "mean over training seeds with its 95 % interval (images within class, and seeds)"
+# Cells of a row of chance: which group and how many images, and a number with its interval.
+_NOTHING = (Cell("", ("",), None), Cell("", ("",), None))
+_EMPTY = Cell("", ("", "", ""), None)
+_BELOW = "which is below an even guess since the least is taken"
 _EXTREMES = (
     "The least of several estimates lies below the least of what they estimate; its interval is "
     "the least lower bound to the least upper bound, the upper ones corrected for their number, so "
@@ -29,6 +48,31 @@ _EXTREMES = (
 def _cell(row: Score | None, signed: bool = False) -> Cell:
     values = (row.value, row.ci_low, row.ci_high) if row else (None, None, None)
     return interval_cell(*values, signed=signed)
+
+
+def _against(row: Score | None, chance: float | None, lower_is_better: bool = False) -> Cell:
+    """Return the cell of a number, marked where it is not clearly better than chance."""
+    cell = _cell(row)
+    if row is None or chance is None:
+        return cell
+    reached = reaches(row.ci_low, row.ci_high, chance, lower_is_better)
+    return faint(cell) if reached else cell
+
+
+def _above(row: Score | None, levels: ChanceLevels) -> Cell:
+    """Return the cell of a score, marked where it is not clearly above chance."""
+    return faint(_cell(row)) if levels.reached_by(row) else _cell(row)
+
+
+def _chance_row(
+    index: ScoreIndex, name: tuple[str, str, str, str], cells: Sequence[Cell]
+) -> tuple[Cell, ...]:
+    """Return the row of what chance gives on an evaluation set."""
+    return (label("chance"), *labels(index, name[0], ""), label(name[3]), *cells)
+
+
+def _with_faint_note(note: str, rows: Iterable[Sequence[Cell]], told: str) -> str:
+    return f"{note} {told}" if any(cell.faint for row in rows for cell in row) else note
 
 
 def _places(
@@ -66,20 +110,28 @@ def worst_class_table(index: ScoreIndex, settings: ReportSettings) -> Table:
         Column("n", ("n",)),
     )
     class_ids = class_names_of(index, settings)
+    levels = chance_levels(index)
     rows = []
+    chances: dict[tuple[str, str, int], tuple[Cell, ...]] = {}
     for name, named in _places(index, settings, settings.eval_sets, metrics.WORST_CLASS):
         found = [(c, index.summaries.get((*name, f"top1/{c}"))) for c in class_ids]
         held = [(row.value, class_id, row.n) for class_id, row in found if row]
         _, which, n = min(held) if held else (0.0, "", 0)
         shown = ("top1", "balanced_accuracy", "macro_precision", metrics.WORST_CLASS)
-        cells = [_cell(index.summaries.get((*name, metric))) for metric in shown]
-        rows.append((*named, *cells, label(which), count(n)))
+        scores = [index.summaries.get((*name, metric)) for metric in shown]
+        rows.append((*named, *(_above(row, levels) for row in scores), label(which), count(n)))
+        seeds = index.summaries[(*name, metrics.WORST_CLASS)].seeds
+        of = [chance_cell(levels.of(row) if row else None, 2) for row in scores]
+        chances[name[0], name[3], seeds] = _chance_row(index, name, [*of, *_NOTHING])
     note = (
         f"In percent, {_INTERVALS}. Balanced: mean accuracy over classes. Precision: mean over "
         "classes of the share of the answers with that class that are right; a class that is never "
-        f"answered counts 0. Worst class: the least mean accuracy, on n images. {_EXTREMES}"
+        f"answered counts 0. Worst class: the least mean accuracy, on n images. {_EXTREMES} "
+        "chance: the largest class's share of the images; of means over classes an even guess; of "
+        f"the worst class what even guesses of as many runs are expected to show, {_BELOW}."
     )
-    return Table("worst-class", "Worst class", note, columns, tuple(rows))
+    told = _with_faint_note(note, rows, CHANCE_NOTE)
+    return Table("worst-class", "Worst class", told, columns, (*rows, *chances.values()))
 
 
 def precision_table(index: ScoreIndex, settings: ReportSettings) -> Table:
@@ -88,8 +140,10 @@ def precision_table(index: ScoreIndex, settings: ReportSettings) -> Table:
         Column("Class", ("class_id",), numeric=False),
         *label_columns(index),
         Column("Evaluation set", ("eval_set",), numeric=False),
+        Column("Chance", ("chance",)),
         *(Column(name, interval_names(name)) for name in settings.training_sets),
     )
+    levels = chance_levels(index)
     rows = []
     for dataset, recipe in index.experiments:
         for eval_set in settings.eval_sets:
@@ -98,16 +152,19 @@ def precision_table(index: ScoreIndex, settings: ReportSettings) -> Table:
                     index.summaries.get((dataset, name, recipe, eval_set, f"precision/{class_id}"))
                     for name in settings.training_sets
                 ]
-                if any(found):
-                    cells = [_cell(row) for row in found]
+                first = next((row for row in found if row), None)
+                if first:
+                    cells = [_above(row, levels) for row in found]
                     named = (label(class_id), *labels(index, dataset, recipe), label(eval_set))
-                    rows.append((*named, *cells))
+                    rows.append((*named, chance_cell(levels.of(first), 0), *cells))
     note = (
         "Precision in percent: the share of the answers with a class that are right, "
         f"{_INTERVALS}; 0 for a class that is never answered. It depends on how many images each "
-        "of the classes has. Accuracy by class, the recall, is in the table per-class."
+        "of the classes has. Chance: the class's share of the images, which guesses have. Accuracy "
+        "by class, the recall, is in the table per-class."
     )
-    return Table("precision", "Precision by class", note, columns, tuple(rows))
+    told = _with_faint_note(note, rows, CHANCE_NOTE)
+    return Table("precision", "Precision by class", told, columns, tuple(rows))
 
 
 def group_table(
@@ -126,6 +183,7 @@ def group_table(
         Column("Aligned less conflicting", interval_names(group_scores.ALIGNMENT_GAP)),
     )
     found = []
+    chances: dict[tuple[str, str, int], tuple[Cell, ...]] = {}
     for name, named in _places(index, settings, eval_sets, group_scores.UNGROUPED):
         worst = index.summaries.get((*name, group_scores.WORST))
         groups = _groups_of(index, name)
@@ -133,24 +191,46 @@ def group_table(
             (row.value, group, row.n) for group, row in groups.items() if _is_large(row, worst)
         ]
         _, which, n = min(large) if worst and large else (0.0, "", 0)
-        of = [
-            _cell(index.summaries.get((*name, metric)), signed=metric == group_scores.ALIGNMENT_GAP)
-            for metric in (
-                group_scores.GAP,
-                group_scores.ALIGNED,
-                group_scores.CONFLICTING,
-                group_scores.ALIGNMENT_GAP,
-            )
-        ]
-        found.append((*named, _cell(worst), label(which), count(n), *of))
+        level = _group_levels(index, name)
+        sides = {
+            side: _against(index.summaries.get((*name, side)), level.get(side))
+            for side in (group_scores.ALIGNED, group_scores.CONFLICTING)
+        }
+        gap = _cell(index.summaries.get((*name, group_scores.GAP)))
+        apart = _cell(index.summaries.get((*name, group_scores.ALIGNMENT_GAP)), signed=True)
+        if all(reaches(row.ci_low, row.ci_high, level["group"]) for row in groups.values()):
+            gap = faint(gap)
+        if all(cell.faint for cell in sides.values()):
+            apart = faint(apart)
+        of_worst = _against(worst, level.get(group_scores.WORST))
+        found.append((*named, of_worst, label(which), count(n), gap, *sides.values(), apart))
+        seeds = index.summaries[(*name, group_scores.UNGROUPED)].seeds
+        by_chance = [chance_cell(level.get(group_scores.WORST), 2), *_NOTHING, _EMPTY]
+        by_chance += [chance_cell(level.get(side), 2) for side in sides]
+        chances[name[0], name[3], seeds] = _chance_row(index, name, [*by_chance, _EMPTY])
     note = (
         "Accuracy in percent and gaps in points on groups, which are a class and an attribute, "
         "mean over training seeds with a 95 % interval (images within group, and seeds). Worst "
         f"group and best less worst: over groups of at least {least_images} images. {_EXTREMES} "
         "Aligned: the attribute goes with the class as in training; means over classes that have "
-        f"both, every class alike. {_left_out(index, eval_sets, least_images)}"
+        f"both, every class alike. {_left_out(index, eval_sets, least_images)} chance: of the "
+        f"worst group what even guesses of as many runs are expected to show, {_BELOW}; of aligned "
+        "and conflicting ones always the same of these classes."
     )
-    return Table("groups", "Groups", note, columns, tuple(found))
+    told = _with_faint_note(
+        note, found, f"{CHANCE_NOTE} Of a gap: that of all groups, of both sides."
+    )
+    return Table("groups", "Groups", told, columns, (*found, *chances.values()))
+
+
+def _group_levels(index: ScoreIndex, name: tuple[str, str, str, str]) -> dict[str, float]:
+    """Return what guesses show of a training set's groups, by ``group`` and metric."""
+    start = group_scores.CHANCE
+    return {
+        metric.removeprefix(start): row.value
+        for (*of, metric), row in index.summaries.items()
+        if tuple(of) == name and metric.startswith(start)
+    }
 
 
 def _is_large(row: Score, worst: Score | None) -> bool:
@@ -196,6 +276,7 @@ def group_accuracy_table(
         *label_columns(index),
         Column("Evaluation set", ("eval_set",), numeric=False),
         Column("n", ("n",)),
+        Column("Chance", ("chance",)),
         *(Column(name, interval_names(name)) for name in settings.training_sets),
     )
     start = group_scores.GROUP
@@ -211,48 +292,70 @@ def group_accuracy_table(
                 sizes = [row.n for row in of if row]
                 if sizes:
                     named = (label(group.removeprefix(start)), *labels(index, dataset, recipe))
-                    cells = [_cell(row) for row in of]
+                    place = next(row for row in of if row)
+                    level = _group_levels(
+                        index, (dataset, place.training_set, recipe, eval_set)
+                    ).get("group")
+                    cells = [chance_cell(level, 0), *(_against(row, level) for row in of)]
                     found.append((*named, label(eval_set), count(sizes[0]), *cells))
     note = (
         "Accuracy in percent on the n images of a class and attribute, mean over training seeds "
         "with a 95 % interval (images within group, and seeds; never narrower than Clopper and "
-        "Pearson's for so many images)."
+        "Pearson's for so many images). Chance: an even guess among the classes."
     )
-    return Table("group-accuracy", "Accuracy by group", note, columns, tuple(found))
+    told = _with_faint_note(note, found, CHANCE_NOTE)
+    return Table("group-accuracy", "Accuracy by group", told, columns, tuple(found))
 
 
 def unknown_table(
     rows: Sequence[Score], settings: ReportSettings, eval_sets: Sequence[str]
 ) -> Table:
-    """Return AUROC and FPR95: a row a training set and a set of unknown images."""
+    """Return how unknown images are told: a row a training set and a set of unknown images.
+
+    The last rows are chance, one for each set.
+    """
     index = index_scores(rows)
-    titles = {"auroc": "AUROC (chance 50)", "fpr95": "FPR95 (chance 95)"}
+    shown = [(score, metric) for score in novelty.SCORES for metric in novelty.METRICS]
     columns = (
         Column("Training set", ("training_set",), numeric=False),
         *label_columns(index),
         Column("Unknown images", ("eval_set",), numeric=False),
         Column("n", ("n",)),
         *(
-            Column(titles[metric], interval_names(f"{metric}_{score}"), _SCORE_TITLES[score])
-            for score in novelty.SCORES
-            for metric in novelty.CHANCE
+            Column(_METRIC_TITLES[metric], interval_names(f"{metric}_{score}"), of)
+            for score, metric in shown
+            for of in (_SCORE_TITLES[score],)
         ),
     )
-    found = []
-    first = f"auroc/{novelty.SCORES[0]}"
+    found, chances = [], {}
+    first = f"{novelty.AUROC}/{novelty.SCORES[0]}"
     for name, named in _places(index, settings, eval_sets, first):
+        n = count(index.summaries[(*name, first)].n)
+        levels = {
+            metric: row.value
+            for metric in novelty.METRICS
+            if (row := index.summaries.get((*name, f"{unknown_scores.CHANCE}{metric}")))
+        }
         cells = [
-            _cell(index.summaries.get((*name, f"{metric}/{score}")))
-            for score in novelty.SCORES
-            for metric in novelty.CHANCE
+            _against(
+                index.summaries.get((*name, f"{metric}/{score}")),
+                levels.get(metric),
+                lower_is_better=metric == novelty.FPR95,
+            )
+            for score, metric in shown
         ]
-        found.append((*named, count(index.summaries[(*name, first)].n), *cells))
+        found.append((*named, n, *cells))
+        of_set = (chance_cell(levels.get(metric), 2) for _, metric in shown)
+        chances[name[0], name[3]] = _chance_row(index, name, [n, *of_set])
     note = (
         f"How well classifiers tell the images of {settings.in_distribution} from n images of no "
         f"class, in percent, {_INTERVALS.replace('images within class', 'images of both sets')}. "
         "AUROC: the chance that an image of a class has the higher score than an unknown one; "
         "higher is better. FPR95: unknown images that are accepted where 95 % of the others are; "
-        "lower is better. Max. softmax: the probability of the answer; energy: log of the sum of "
-        "exponentials of the logits."
+        "lower is better. AUPR: average precision, in with the images of classes as the positives, "
+        "out with the unknown ones; higher is better, by chance the share of the positives, so it "
+        "compares on one set alone. Max. softmax: the probability of the answer; energy: log of "
+        "the sum of exponentials of the logits."
     )
-    return Table("unknown", "Unknown images", note, columns, tuple(found))
+    told = _with_faint_note(note, found, NOTE_BETTER)
+    return Table("unknown", "Unknown images", told, columns, (*found, *chances.values()))

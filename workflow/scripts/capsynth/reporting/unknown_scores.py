@@ -3,13 +3,15 @@
 import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from capsynth import novelty, statistics
 from capsynth.errors import CapsynthError
+from capsynth.intervals import LEVEL
 from capsynth.predictions import read_predictions
 from capsynth.reporting.estimation import sources_over
 from capsynth.reporting.scores import (
@@ -28,7 +30,9 @@ from capsynth.reporting.scores import (
 from capsynth.seeding import derive_seed
 from capsynth.statistics import Floats
 
-METRICS = tuple(f"{metric}/{score}" for score in novelty.SCORES for metric in novelty.CHANCE)
+METRICS = tuple(f"{metric}/{score}" for score in novelty.SCORES for metric in novelty.METRICS)
+# What a metric is for a score that knows nothing, whichever score: ``chance/aupr_in``.
+CHANCE = "chance/"
 
 
 def measure_unknown(
@@ -37,12 +41,13 @@ def measure_unknown(
     comparisons: Sequence[Sequence[str]],
     draws: int,
 ) -> list[Score]:
-    """Return AUROC and FPR95 of every run and unknown set, of their means and differences.
+    """Return ``novelty.METRICS`` of every run and unknown set, of their means and differences.
 
     Intervals are 95 % intervals. A run's holds the variance of the images of both sets, drawn
     independently, each within its class or folder: the kinds of unknown things stay. A summary's
     holds that of training seeds as well. ``n`` is the number of unknown images. Differences of
-    training sets are paired by images and seeds, and are no tests: they have no p value.
+    training sets are paired by images and seeds, and are no tests: they have no p value. Beside the
+    summaries stands what each metric is by chance, ``chance/auroc`` and so on.
 
     Args:
         inside_paths: Predictions of all runs on the set in distribution.
@@ -71,6 +76,13 @@ def measure_unknown(
             )
         rows += _rows_of_set(inside_runs, runs, comparisons, draws)
     return in_order(rows)
+
+
+class Sizes(NamedTuple):
+    """Images of the classes, and unknown ones."""
+
+    inside: int
+    outside: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +136,7 @@ def _rows_of_set(
     inside_design = design_of(inside_samples)
     unknown_design = statistics.image_design(other.folders, samples.keys.tolist())
     seed = derive_seed("bootstrap", "images", samples.dataset, samples.eval_set)
-    sizes = (len(inside_samples.keys), len(samples.keys))
+    sizes = Sizes(len(inside_samples.keys), len(samples.keys))
     drawn = novelty.in_step(
         weights_of(inside_samples, inside_design, draws),
         statistics.image_weights(unknown_design, draws, seed),
@@ -150,11 +162,12 @@ def _rows_of_set(
     )
     rows: list[Score] = []
     for run, result in replicated.items():
-        rows += _rows(samples, run.training_set, run.recipe, run.seed, result, df, min(sizes))
+        rows += _rows(samples, run.training_set, run.recipe, run.seed, result, df, sizes)
     seeds = seeds_of(replicated)
     for (training_set, recipe), its_seeds in seeds.items():
         result = over_seeds(replicated, training_set, recipe, its_seeds)
-        rows += _rows(samples, training_set, recipe, None, result, df, min(sizes))
+        found_rows = _rows(samples, training_set, recipe, None, result, df, sizes)
+        rows += [*found_rows, *_chance_rows(found_rows[0], sizes)]
     for one, two in comparisons:
         for recipe in sorted({recipe for _, recipe in seeds}):
             both = sorted(set(seeds.get((one, recipe), [])) & set(seeds.get((two, recipe), [])))
@@ -165,6 +178,17 @@ def _rows_of_set(
     return rows
 
 
+def _chance_rows(about: Score, sizes: Sizes) -> list[Score]:
+    """Return what each metric is for a score that knows nothing, beside a summary."""
+    return [
+        replace(
+            about, metric=f"{CHANCE}{metric}", value=value, ci_low=None, ci_high=None,
+            sources=sources_over(about.seeds, None),
+        )
+        for metric, value in novelty.chance_of(*sizes).items()
+    ]  # fmt: skip
+
+
 def _rows(
     samples: EvalSetSamples,
     training_set: str,
@@ -172,18 +196,22 @@ def _rows(
     seed: int | None,
     result: Replicated,
     df: int,
-    images: int | None,
+    sizes: Sizes | None,
 ) -> list[Score]:
-    """Return a row a metric; ``images`` of the smaller set, None for a difference.
+    """Return a row a metric; ``sizes`` are None for a difference.
 
     Where all scores of one set are above those of the other the bootstrap has no width: the
-    interval then ends where so many images in a row would be 2.5 % likely.
+    interval then ends where so many images without an error would be 2.5 % likely.
     """
     found = result.estimate(np.full(len(METRICS), df))
     low, high = np.array(found.low), np.array(found.high)
-    if images is not None:
-        rare = 1.0 - 0.025 ** (1.0 / images)
-        low = np.where(found.value >= 1.0, np.minimum(low, 1.0 - rare), low).clip(0.0, 1.0)
+    if sizes is not None:
+        tail = (1.0 - LEVEL) / 2.0
+        rare = 1.0 - tail ** (1.0 / min(sizes))
+        perfect = novelty.least_after_perfect(*sizes, tail)
+        least = np.array([perfect.get(name.split("/")[0], 1.0 - rare) for name in METRICS])
+        is_perfect = found.value >= 1.0 - novelty.ROUNDING
+        low = np.where(is_perfect, np.minimum(low, least), low).clip(0.0, 1.0)
         high = np.where(found.value <= 0.0, np.maximum(high, rare), high).clip(0.0, 1.0)
     low, high = low.clip(-1.0, 1.0), high.clip(-1.0, 1.0)
     varies = low < high  # not a difference of runs that separate alike in all draws
