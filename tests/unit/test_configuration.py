@@ -1,7 +1,6 @@
 """The configuration: what is filled in, what is refused in which words, what may not drift."""
 
 import copy
-import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
