@@ -597,7 +597,7 @@ def test_yaml_anchors_are_independent_copies() -> None:
 def test_what_nothing_uses_is_told() -> None:
     config = with_change(folder_config(), "generators/old", {"model": "x"})
     config["training_sets"] = {"all": {"real": 1}, "half+told": {"variants": ["told"]}}
-    config["report"] |= {"comparisons": [], "generation_replicates": []}
+    config["report"] |= {"comparisons": [], "generation_replicates": [], "sample_replicates": []}
     assert [line.split(" ")[0] for line in unused(complete(config))] == [
         "generators.old",
         "variants.many",
