@@ -84,19 +84,36 @@ def test_the_inverse_of_the_trigamma_function_inverts_it(value: float) -> None:
     assert special.polygamma(1, found) == pytest.approx(value, rel=1e-8)
 
 
-def test_equal_variances_are_pooled_and_have_the_degrees_of_freedom_of_all() -> None:
-    variances = np.full((4, 1), 2.0)
-    found, df = intervals.squeezed(variances, np.full(4, 2.0))
+def prior_df(excess: float) -> float:
+    """Return the degrees of freedom of a prior whose logarithms have this variance."""
+    found: float = 2 * optimize.brentq(lambda x: special.polygamma(1, x) - excess, 1e-3, 1e3)
+    return found
+
+
+def test_variances_that_are_alike_by_luck_are_not_taken_for_those_of_one_prior() -> None:
+    # By hand: the logarithm of a mean square with 2 degrees of freedom is that of an exponential
+    # variable, with variance pi²/6 and kurtosis 12/5 above the normal's; half a standard error.
+    excess = 0.5 * np.pi**2 / 6 * np.sqrt(2 / 3 + 2.4 / 4)
+    found, df = intervals.squeezed(np.full((4, 1), 2.0), np.full(4, 2.0))
     assert found[:, 0] == pytest.approx([2.0] * 4)
-    assert df[:, 0].tolist() == [8.0] * 4
+    assert df[:, 0] == pytest.approx([prior_df(excess) + 2.0] * 4, rel=1e-6)
+    assert df[0, 0] < 8.0
+
+
+def test_many_training_sets_and_seeds_of_one_variance_have_most_of_the_degrees_of_freedom() -> None:
+    found, df = intervals.squeezed(np.full((400, 1), 2.0), np.full(400, 2.0))
+    assert found[0, 0] == pytest.approx(2.0)
+    assert df[0, 0] > 2 * 2.0 + 10
 
 
 def test_variances_that_differ_are_drawn_to_their_mean_as_far_as_the_prior_says() -> None:
-    # By hand, with 4 degrees of freedom each: the logarithms have variance ln(100)²/2.
+    # By hand, with 4 degrees of freedom each: the logarithms have variance ln(100)²/2. With 4 the
+    # margin is a whole standard error.
     variances = np.array([[0.1], [10.0]])
     found, df = intervals.squeezed(variances, np.full(2, 4.0))
-    excess = np.log(100) ** 2 / 2 - special.polygamma(1, 2)
-    prior = 2 * optimize.brentq(lambda x: special.polygamma(1, x) - excess, 1e-3, 1e3)
+    by_chance = special.polygamma(1, 2)
+    error = by_chance * np.sqrt(2 + special.polygamma(3, 2) / by_chance**2 / 2)
+    prior = prior_df(np.log(100) ** 2 / 2 - by_chance + error)
     assert found[:, 0] == pytest.approx(
         [(prior * 5.05 + 4 * x) / (prior + 4) for x in (0.1, 10.0)], rel=1e-6
     )

@@ -21,6 +21,12 @@ LEVEL = 0.95
 # A variance between seeds of less than this share of the pooled one is taken as this share: the
 # logarithm of three equal values says too much (limma takes 1e-5 of the median).
 LEAST_VARIANCE_RATIO = 1e-3
+# How many of its standard errors are added to what is seen of how variances differ, and of more
+# than two degrees of freedom how many for each: few seeds of few training sets cannot show that one
+# is noisier than the others, and with more seeds there is less need to share. Chosen by simulation
+# (docs/statistics.md).
+LEAST_MARGIN = 0.5
+MARGIN_OF_DF = 0.25
 # A half width below the last decimal of CSV files is rounding, of probabilities in single precision
 # or of sums in another order: nothing was seen to vary.
 NO_WIDTH = 1e-6
@@ -117,6 +123,9 @@ def squeezed(variances: Floats, df: Floats) -> tuple[Floats, Floats]:
     posterior is (d0 s0² + d s²) / (d0 + d) with d0 + d degrees of freedom, at most those of all.
     Unlike there, s0² is the mean of the variances and not that of their logarithms, which few
     seeds leave far too uncertain; where variances differ it is too large rather than too small.
+    And d0 follows from more than the variance of the logarithms that is seen beyond chance: to it
+    is added a margin of its standard errors, so that a few groups that look alike are not taken
+    for alike. Were they, a noisy group would borrow the quiet ones' small variances as its own.
 
     Args:
         variances: Shape (groups, metrics).
@@ -133,11 +142,27 @@ def squeezed(variances: Floats, df: Floats) -> tuple[Floats, Floats]:
     pooled = (d * variances).sum(axis=0) / df.sum()
     least = np.where(pooled > 0.0, LEAST_VARIANCE_RATIO * pooled, 1.0)
     logs = np.log(np.maximum(variances, least)) - special.digamma(d / 2) + np.log(d / 2)
-    excess = logs.var(axis=0, ddof=1) - special.polygamma(1, df / 2).mean()
-    prior = 2.0 * trigamma_inverse(np.maximum(excess, 1e-9))
-    share = np.where(excess > 0.0, prior / (prior + d), 1.0)
-    total = np.where(excess > 0.0, np.minimum(prior + d, df.sum()), df.sum())
-    return share * pooled + (1.0 - share) * variances, total
+    by_chance = special.polygamma(1, df / 2).mean()
+    excess = np.maximum(0.0, logs.var(axis=0, ddof=1) - by_chance) + _margin(df)
+    prior = 2.0 * trigamma_inverse(excess)
+    share = prior / (prior + d)
+    return share * pooled + (1.0 - share) * variances, np.minimum(prior + d, df.sum())
+
+
+def _margin(df: Floats) -> float:
+    """Return what is added to the excess variance of logarithms of variances that are seen.
+
+    The logarithm of a mean square with d degrees of freedom has variance trigamma(d / 2) and fourth
+    cumulant its second derivative there; the variance of m such has the standard error
+    (2 / (m - 1) + cumulant / variance² / m)^½ times the variance.
+    """
+    from scipy import special
+
+    number = len(df)
+    of_one = special.polygamma(1, df / 2).mean()
+    kurtosis = special.polygamma(3, df / 2).mean() / of_one**2
+    error = of_one * np.sqrt(2.0 / (number - 1) + kurtosis / number)
+    return float(max(LEAST_MARGIN, MARGIN_OF_DF * df.mean()) * error)
 
 
 def trigamma_inverse(values: Floats) -> Floats:
