@@ -1,7 +1,6 @@
 """The configuration: what is filled in, what is refused in which words, what may not drift."""
 
 import copy
-import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -598,7 +597,7 @@ def test_yaml_anchors_are_independent_copies() -> None:
 def test_what_nothing_uses_is_told() -> None:
     config = with_change(folder_config(), "generators/old", {"model": "x"})
     config["training_sets"] = {"all": {"real": 1}, "half+told": {"variants": ["told"]}}
-    config["report"] |= {"comparisons": [], "generation_replicates": []}
+    config["report"] |= {"comparisons": [], "generation_replicates": [], "sample_replicates": []}
     assert [line.split(" ")[0] for line in unused(complete(config))] == [
         "generators.old",
         "variants.many",
@@ -627,7 +626,7 @@ def several(*paths_and_values: Any) -> Change:
     """Return a change of several keys: a path, its value, the next path, and so on."""
 
     def change(config: dict[str, Any]) -> dict[str, Any]:
-        for path, value in itertools.batched(paths_and_values, 2):
+        for path, value in zip(paths_and_values[::2], paths_and_values[1::2], strict=True):
             config = with_change(config, path, value)
         return config
 

@@ -96,7 +96,9 @@ def measure_variance(
             seeds.
     """
     rows = []
-    every = [*((tuple(group), None) for group in groups), *(overlaps or {}).items()]
+    every: list[tuple[tuple[str, ...], float | None]]
+    every = [(tuple(group), None) for group in groups]
+    every += (overlaps or {}).items()
     for answers in read_answers(paths).values():
         samples = answers.samples
         design = design_of(samples)
