@@ -31,6 +31,7 @@ NONE = Reasons(
     forced=False,
     incomplete=False,
     missing=(),
+    never=(),
     made_before=True,
     updated={},
     modules=None,
