@@ -68,17 +68,22 @@ def is_code(path: str | Path) -> bool:
     return Path(path).is_relative_to(CODE)
 
 
+def eval_set_of(path: str | Path) -> str | None:
+    """Return the evaluation set of which an input of evaluations is a file; None of any other."""
+    file = Path(path)
+    if file.parent == EVAL_SETS:
+        return file.stem
+    if file.parent == ARGUMENTS / VIEWS:
+        return Path(str(written_name(file))).stem
+    return None
+
+
 def serves(path: str | Path, predictions: str | Path) -> bool:
     """Return whether an input of an evaluation is one of the predictions on one evaluation set.
 
     All are but the files of other sets, and what is told of those.
     """
-    file, eval_set = Path(path), Path(predictions).stem
-    if file.parent == EVAL_SETS:
-        return file.stem == eval_set
-    if file.parent == ARGUMENTS / VIEWS:
-        return Path(str(written_name(file))).stem == eval_set
-    return True
+    return eval_set_of(path) in (None, Path(predictions).stem)
 
 
 def clear_written_inputs(used: Collection[Path], kept: int = KEPT) -> None:

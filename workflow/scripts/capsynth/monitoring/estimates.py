@@ -11,7 +11,7 @@ from pathlib import Path
 
 from capsynth.job_lines import kept_wall_s
 from capsynth.monitoring.plan import Plan, PlannedJob
-from capsynth.written_inputs import EVAL_SETS, written_name
+from capsynth.written_inputs import eval_set_of
 
 # Jobs of a kind that are looked at: their mean needs no more.
 SAMPLE = 50
@@ -190,23 +190,19 @@ def pending_inputs(job: PlannedJob, upstream: Collection[str] = ()) -> list[str]
         job: The job.
         upstream: What jobs that it waits for make.
     """
-    reasons, sets = job.reasons, EVAL_SETS.as_posix()
-    own = [path for path in job.inputs if path.startswith(f"{sets}/")]
+    reasons = job.reasons
     if job.rule != "evaluate_classifier" or reasons is None or not reasons.made_before:
         return list(job.inputs)
-    others = {*job.inputs} - {*own}
-    if (
-        reasons.forced
-        or reasons.incomplete
-        or reasons.modules is not None
-        or reasons.params_now
-        or not others.isdisjoint(upstream)
-    ):
-        return list(job.inputs)
     changed = {*upstream, *reasons.updated, *reasons.inputs_new}
-    views = {Path(str(written_name(path))).stem for path in changed if "/views/" in path}
-    names = {Path(path).stem for path in (*reasons.never, *changed)} | views
-    return [path for path in own if Path(path).stem in names]
+    names = {Path(path).stem for path in reasons.never}
+    for path in changed.intersection(job.inputs) | {*reasons.updated}:
+        eval_set = eval_set_of(path)
+        if eval_set is None:
+            return list(job.inputs)
+        names.add(eval_set)
+    if reasons.forced or reasons.incomplete or reasons.modules is not None or reasons.params_now:
+        return list(job.inputs)
+    return [path for path in job.inputs if eval_set_of(path) in names]
 
 
 def seconds_of(
@@ -221,6 +217,8 @@ def seconds_of(
         upstream: What jobs that it waits for make.
     """
     pending = pending_inputs(job, upstream)
+    if job.inputs and not pending:
+        return 0.0
     read = [sizes.get(path, _size(path)) for path in pending if path.endswith(READ)]
     known = [size for size in read if size is not None]
     if read and rate.seconds_per_byte is not None and len(known) == len(read):
