@@ -157,6 +157,23 @@ def test_a_set_that_cannot_be_read_is_named_and_loses_no_other(job: Job) -> None
     assert job.run("bat", "car", "dog") == ["car"]
 
 
+def test_a_job_that_was_ended_goes_on_after_the_sets_it_had_answered(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classify = evaluation.classify
+
+    def ended_at_car(*args: Any, **kwargs: Any) -> Any:
+        if args[6] == "evaluate car":
+            raise KeyboardInterrupt
+        return classify(*args, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(evaluation, "classify", ended_at_car)
+        with pytest.raises(KeyboardInterrupt):
+            job.run("bat", "car", "dog")
+    assert job.run("bat", "car", "dog") == ["car", "dog"]
+
+
 def test_kept_answers_that_were_altered_are_made_again(job: Job) -> None:
     job.run("bat", "car")
     before = job.output("bat").read_bytes()
