@@ -17,7 +17,8 @@ import train_classifier
 from capsynth import evaluation
 from capsynth.errors import CapsynthError
 from capsynth.files import dump_json, read_json
-from capsynth.resuming import clear_leftovers, kept_folder
+from capsynth.kept import kept_folder
+from capsynth.resuming import clear_leftovers
 
 RUN = {"dataset": "d", "training_set": "real", "recipe": "r", "seed": 0}
 

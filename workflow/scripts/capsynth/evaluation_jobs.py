@@ -20,8 +20,9 @@ from capsynth.files import read_json, write_json
 from capsynth.fingerprints import file_digest, fingerprint
 from capsynth.integrity import find_record
 from capsynth.job_log import note
+from capsynth.kept import output_of_kept
 from capsynth.progress import Progress
-from capsynth.resuming import PartialWork, code_mark, output_of_kept
+from capsynth.resuming import PartialWork, code_mark
 from capsynth.settings import settings_from_json
 from capsynth.shards import read_manifest, usable
 

@@ -38,6 +38,7 @@ from capsynth.files import (
 )
 from capsynth.fingerprints import file_digest
 from capsynth.integrity import Damaged
+from capsynth.kept import kept_folder, output_of_kept
 from capsynth.progress import Progress
 from capsynth.stopping import StopFlag, deferred_stop
 
@@ -51,9 +52,6 @@ Numbered = tuple[int, Sequence[Item]]
 
 # Beside an output: what its job keeps, a new one that is not whole, an old one that gives way.
 _LEFTOVER = re.compile(r"\.(?P<name>.+?)\.(partial|[^./]+\.(tmp|old))")
-
-# Behind the name of an output, of the folder of what stays of its job.
-KEPT = ".kept"
 
 # Of the files of a batch: its checksums, and the mark of the copy that makes it.
 SEAL, CLAIM = ".sha256", ".claim"
@@ -76,19 +74,6 @@ def code_mark(digests: Path | None) -> str | None:
 def partial_folder(output: Path) -> Path:
     """Return the folder that holds what is finished of a job whose first output is ``output``."""
     return output.with_name(f".{output.name}.partial")
-
-
-def kept_folder(output: Path) -> Path:
-    """Return the folder that holds what stays of a job whose first output is ``output``."""
-    return output.with_name(f".{output.name}{KEPT}")
-
-
-def output_of_kept(folder: Path) -> Path | None:
-    """Return the output whose ``kept_folder`` a path is; None if it is none."""
-    name = folder.name
-    if not (name.startswith(".") and name.endswith(KEPT)):
-        return None
-    return folder.with_name(name[1 : -len(KEPT)])
 
 
 def is_leftover(path: Path) -> bool:
