@@ -132,7 +132,7 @@ def test_a_run_and_its_evaluations_are_one_job_with_the_gpus_of_its_recipe(
     assert (job.gpus, job.nodes, job.partition) == (gpus, 1, partition)
     # They take turns: the memory and CPUs of the largest, the minutes of all.
     assert (job.cpus, job.mem_mb) == (recipe_gpus, 4000 * recipe_gpus)
-    assert job.time_limit_min == 360 + 15 + 15
+    assert job.time_limit_min == 360 + 2 * 15
 
 
 def test_the_profile_is_linked_where_snakemake_looks_and_nothing_is_overwritten(

@@ -61,7 +61,10 @@ VARYING = {
     "results/provenance/": "records of runs: times, hosts, processes",
     "results/.weights/digests/": "times of the files of models",
 }
-VARYING_ENDS = {".sources.json": "times of the source images"}
+VARYING_ENDS = {
+    ".sources.json": "times of the source images",
+    "/times.json": "what it took to answer an evaluation set",
+}
 
 # Where the models of a run lie: noted for its jobs, and no input of theirs.
 WEIGHTS = "results/.weights"

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,8 +13,15 @@ from hypothesis import strategies as st
 
 from capsynth.errors import CapsynthError
 from capsynth.files import dump_json
+from capsynth.job_log import PREFIX
 from capsynth.monitoring import plan as planning
-from capsynth.monitoring.changes import changes_of, describe_params, sentence, settings_of
+from capsynth.monitoring.changes import (
+    changes_of,
+    describe_params,
+    reasons_of,
+    sentence,
+    settings_of,
+)
 from capsynth.monitoring.estimates import estimate, wall_seconds
 from capsynth.monitoring.plan import Plan, PlannedJob, Reasons, gpus_of, read_plan
 from capsynth.monitoring.status import SILENT_S, State, job_status, run_status
@@ -31,6 +39,7 @@ NONE = Reasons(
     forced=False,
     incomplete=False,
     missing=(),
+    never=(),
     made_before=True,
     updated={},
     modules=None,
@@ -129,6 +138,16 @@ def test_jobs_of_one_reason_are_one_sentence_with_their_count_and_examples() -> 
         "an image of its source was added, removed or changed",
         "1 training of real+caption r is run anew (seed 0): follows from generate_images",
     ]
+
+
+def test_results_that_come_to_those_of_a_job_are_told_from_deleted_ones() -> None:
+    new = replace(NONE, missing=("d/a.parquet",), never=("d/a.parquet",))
+    both = replace(new, missing=("d/a.parquet", "d/b.parquet"))
+    assert reasons_of(replace(OWED, reasons=new)) == ("makes now, beside what is kept: a.parquet",)
+    assert reasons_of(replace(OWED, reasons=both)) == (
+        "makes now, beside what is kept: a.parquet",
+        "its result was deleted",
+    )
 
 
 def test_jobs_that_were_never_made_are_told_apart_from_those_that_are_made_anew() -> None:
@@ -265,6 +284,74 @@ def test_time_is_scaled_by_what_an_earlier_job_is_expected_to_write(
     costs = estimate(plan_of(done, owed, trained, to_train))
     # The shard that is not drawn yet is expected to be as large as the one that is.
     assert costs.seconds == {1: pytest.approx(60.0), 3: pytest.approx(100.0)}
+
+
+@pytest.fixture
+def evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PlannedJob:
+    """A finished evaluation on two sets, of 100 and 300 bytes, that took 40 s."""
+    monkeypatch.chdir(tmp_path)
+    Path("results/eval_sets").mkdir(parents=True)
+    for name, n in {"a": 100, "b": 300, "new": 50}.items():
+        Path(f"results/eval_sets/{name}.jsonl").write_bytes(b"x" * n)
+    Path("b.tsv").write_text("s\n40\n")
+    inputs = ("c.json", "results/eval_sets/a.jsonl", "results/eval_sets/b.jsonl")
+    return replace(
+        DONE,
+        rule="evaluate_classifier",
+        wildcards={"training_set": "real", "recipe": "r", "seed": "0"},
+        inputs=inputs,
+        outputs=("d/a.parquet", "d/b.parquet"),
+        benchmark="b.tsv",
+        log="e.log",
+    )
+
+
+def test_an_evaluation_is_judged_by_the_sets_that_it_answers(evaluation: PlannedJob) -> None:
+    """100 bytes of manifests take 10 s."""
+    more = replace(
+        evaluation,
+        inputs=(*evaluation.inputs, "results/eval_sets/new.jsonl"),
+        outputs=(*evaluation.outputs, "d/new.parquet"),
+    )
+
+    def seconds(job: PlannedJob, **reasons: Any) -> float | None:
+        owed = replace(job, wildcards={**job.wildcards, "seed": "1"})
+        owed = replace(owed, benchmark=None, reasons=replace(NONE, **reasons))
+        return estimate(plan_of(evaluation, owed)).seconds[1]
+
+    new = ("d/new.parquet",)
+    assert seconds(more, missing=new, never=new) == pytest.approx(5)
+    edited = "results/eval_sets/b.jsonl"
+    assert seconds(evaluation, updated={edited: "manifests"}) == pytest.approx(30)
+    view = "results/.arguments/views/a-0123456789abcdef.json"
+    assert seconds(evaluation, updated={view: "views"}) == pytest.approx(10)
+    # Deleted results are taken over; other code or weights answer everything.
+    assert seconds(evaluation, missing=("d/a.parquet",)) == pytest.approx(0)
+    assert seconds(more, missing=new, never=new, modules=("evaluation.py",)) == pytest.approx(45)
+    assert seconds(more, missing=new, never=new, made_before=False) == pytest.approx(45)
+    assert seconds(evaluation, updated={"c.json": "history"}) == pytest.approx(40)
+
+
+def test_an_evaluation_set_that_is_packed_anew_is_work_and_no_other(
+    evaluation: PlannedJob,
+) -> None:
+    packing = replace(OWED, rule="pack_eval_set", outputs=("results/eval_sets/a.jsonl",))
+    training = replace(OWED, rule="train_classifier", outputs=("c.json",))
+    for other, wanted in ((packing, 10), (training, 40)):
+        owed = replace(evaluation, reasons=replace(NONE, follows=(other.rule,)), needs=(0,))
+        costs = estimate(plan_of(other, owed, evaluation))
+        assert costs.seconds[1] == pytest.approx(wanted)
+
+
+def test_time_of_answers_that_were_taken_over_is_part_of_what_an_evaluation_takes(
+    evaluation: PlannedJob,
+) -> None:
+    """An evaluation that ran again for one set took 40 s for it, and the other had taken 60 s."""
+    said = {"run": "r", "pid": 1, "exit_code": 0, "gpu": None, "cpu_s": 1.0, "kept_wall_s": 60.0}
+    Path("e.log").write_text(f"{PREFIX}{dump_json(said)}\n")
+    owed = replace(evaluation, wildcards={**evaluation.wildcards, "seed": "1"}, benchmark=None)
+    owed = replace(owed, reasons=replace(NONE, made_before=False))
+    assert estimate(plan_of(evaluation, owed)).seconds[1] == pytest.approx(100)
 
 
 def test_a_run_in_another_folder_tells_times_and_sizes_by_what_it_read_there(

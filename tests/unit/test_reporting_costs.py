@@ -75,6 +75,16 @@ def test_jobs_of_a_stage_and_name_are_summed_up(jobs: Jobs, tmp_path: Path) -> N
     assert (second.gpu_hours, second.energy_wh, second.images) == (0.0, None, None)
 
 
+def test_answers_that_a_job_took_over_count_as_what_they_had_taken(jobs: Jobs) -> None:
+    kept = {"kept_wall_s": 40.5, "kept_cpu_s": 7.25}
+    jobs.add("evaluate_classifier", "real", 10.0, {"energy_j": 5.0, "gpu": "A100", **kept})
+    jobs.add("evaluate_classifier", "real", 60.0, {"energy_j": 5.0, "gpu": "A100"})
+    (row,) = jobs.cost()
+    assert (row.wall_s, row.cpu_s) == (10.0 + 40.5 + 60.0, 1.0 + 7.25 + 1.0)
+    assert row.gpu_hours == pytest.approx(110.5 / 3600)
+    assert row.energy_wh is None  # that of the answers is not known
+
+
 def test_what_one_job_did_not_tell_is_not_known_of_all(jobs: Jobs) -> None:
     jobs.add("caption_images", "blip", 10.0, {"energy_j": 5.0})
     jobs.add("caption_images", "blip", 10.0, None)

@@ -8,8 +8,10 @@ import pytest
 from capsynth.written_inputs import (
     ARGUMENTS,
     CODE,
+    VIEWS,
     clear_written_inputs,
     is_code,
+    serves,
     write_input,
     written_name,
 )
@@ -39,6 +41,18 @@ def test_names_tell_what_a_file_is_whatever_is_in_it() -> None:
     assert written_name("results/scores.csv") is None
     assert is_code(str(code))
     assert not is_code(write_input(ARGUMENTS, "costs", ".txt", ""))
+
+
+def test_predictions_rest_on_the_files_of_their_own_evaluation_set() -> None:
+    predictions = "results/d/predictions/real/r/seed0/val-2.1.parquet"
+    own = write_input(ARGUMENTS, f"{VIEWS}/val-2.1", ".json", "{}")
+    other = write_input(ARGUMENTS, f"{VIEWS}/val-2", ".json", "{}")
+    assert serves(own, predictions)
+    assert not serves(other, predictions)
+    sets = [f"results/eval_sets/{name}" for name in ("val-2.1.tar", "val-2.1.jsonl", "val-2.tar")]
+    assert [serves(path, predictions) for path in sets] == [True, True, False]
+    assert serves("results/d/checkpoints/real/r/seed0.json", predictions)
+    assert serves(write_input(CODE, "evaluate_on_sets", ".json", "{}"), predictions)
 
 
 def test_old_files_go_but_for_those_in_use_and_the_latest_of_each() -> None:

@@ -4,6 +4,7 @@ Each test is a row of the table in docs/partial-reruns.md, and the other way rou
 """
 
 import copy
+import csv
 import hashlib
 import itertools
 import json
@@ -29,12 +30,10 @@ def runs(*training_sets: str, seeds: tuple[str, ...] = SEEDS) -> set[str]:
     )
 
 
-def evals(
-    *training_sets: str, seeds: tuple[str, ...] = SEEDS, eval_sets: tuple[str, ...] = EVAL_SETS
-) -> set[str]:
-    """The evaluations of training sets."""
-    every = itertools.product(training_sets, seeds, eval_sets)
-    return {f"evaluate_classifier({t}, tiny, {s}, {e})" for t, s, e in every}
+def evals(*training_sets: str, seeds: tuple[str, ...] = SEEDS) -> set[str]:
+    """The evaluations of training sets, a job each on all evaluation sets."""
+    every = itertools.product(training_sets, seeds)
+    return {f"evaluate_classifier({t}, tiny, {s})" for t, s in every}
 
 
 def without_report(jobs: set[str]) -> set[str]:
@@ -351,7 +350,7 @@ def test_a_new_variant_and_training_set_run_only_their_own_jobs(experiment: Any)
     } | runs("caption-only")
 
 
-def test_a_new_evaluation_set_runs_only_its_own_jobs(experiment: Any) -> None:
+def with_new_eval_set(experiment: Any) -> None:
     config = copy.deepcopy(experiment.config)
     config["eval_sets"]["openmoji-v2"] = {
         "source": "openmoji",
@@ -359,10 +358,66 @@ def test_a_new_evaluation_set_runs_only_its_own_jobs(experiment: Any) -> None:
         "images_per_class": 2,
     }
     experiment.write_config(config)
-    assert without_report(experiment.owed()) == {
-        "render_eval_set(openmoji-v2)",
-        "pack_eval_set(openmoji-v2)",
-    } | evals("real", "class-name", "real+caption", eval_sets=("openmoji-v2",))
+
+
+def prediction_files(experiment: Any, eval_set: str) -> list[Path]:
+    folder = experiment.folder / "results/openmoji/predictions"
+    return sorted(folder.glob(f"*/*/*/{eval_set}.parquet"))
+
+
+def evaluated(experiment: Any) -> set[str]:
+    """What the logs of evaluations say that they answered: sets and images."""
+    logs = (experiment.folder / "logs/evaluate_classifier").rglob("*.log")
+    pattern = r"evaluate on (\d+) sets: (\d+)/(\d+) images"
+    return {" ".join(re.findall(pattern, log.read_text())[-1]) for log in logs}
+
+
+def contents_of(files: list[Path]) -> dict[Path, bytes]:
+    return {file: file.read_bytes() for file in files}
+
+
+def test_a_new_evaluation_set_runs_only_its_own_jobs(experiment: Any) -> None:
+    """One job a classifier, which answers the new set and takes over the answers to the others."""
+    with_new_eval_set(experiment)
+    its_own = {"render_eval_set(openmoji-v2)", "pack_eval_set(openmoji-v2)"}
+    assert without_report(experiment.owed()) == its_own | evals(*TRAINING_SETS)
+    kept = [file for name in EVAL_SETS for file in prediction_files(experiment, name)]
+    before = contents_of(kept)
+    experiment.run()
+    # 2 classes of 2 images: of 4 + 4 images of the other sets none is seen.
+    assert evaluated(experiment) == {"1 4 4"}
+    assert contents_of(kept) == before
+    assert len(prediction_files(experiment, "openmoji-v2")) == 6
+    costs = (experiment.folder / "results/costs.csv").read_text()
+    (images,) = {
+        row["images"]
+        for row in csv.DictReader(costs.splitlines())
+        if row["stage"] == "evaluate_classifier" and row["name"] == "real"
+    }
+    # Two seeds: 8 images, 2 classes x 2 images x 2 corruptions x 2 severities, and 4 new ones.
+    assert images == str(2 * (8 + 16 + 4))
+    assert experiment.owed() == set()
+
+
+def test_an_edited_evaluation_set_is_evaluated_alone(experiment: Any) -> None:
+    changed(experiment, eval_sets__openmoji_val__images_per_class=3)
+    its_own = {"render_eval_set(openmoji-val)", "pack_eval_set(openmoji-val)"}
+    assert without_report(experiment.owed()) == its_own | evals(*TRAINING_SETS)
+    kept = prediction_files(experiment, "openmoji-c")
+    before = contents_of(kept)
+    experiment.run()
+    assert evaluated(experiment) == {"1 6 6"}
+    assert contents_of(kept) == before
+
+
+def test_an_evaluation_set_that_is_taken_off_reruns_no_evaluation(experiment: Any) -> None:
+    config = copy.deepcopy(experiment.config)
+    del config["eval_sets"]["openmoji-c"]
+    experiment.write_config(config)
+    assert without_report(experiment.owed()) == set()
+    experiment.run()
+    experiment.write_config(experiment.config)
+    assert without_report(experiment.owed()) == set()  # its predictions are still there
 
 
 CAPTIONS_ON = (

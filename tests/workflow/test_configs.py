@@ -87,7 +87,7 @@ def expected(config: dict[str, Any]) -> Counter[str]:
             "generate_images": classes * len(variants),
             "pack_eval_set": len(config["eval_sets"]),
             "train_classifier": runs,
-            "evaluate_classifier": runs * len(config["eval_sets"]),
+            "evaluate_classifier": runs,
             "score_members": runs,
             "attack_membership": len(config["training_sets"]) * len(config["recipes"]),
             "measure_leakage": int(bool(leaking)),

@@ -22,7 +22,7 @@ from capsynth.files import read_json_lines
 
 pytestmark = pytest.mark.slow
 
-JOBS_OF_A_SCORE = {"train_classifier": 6, "evaluate_classifier": 12, "collect_scores": 1}
+JOBS_OF_A_SCORE = {"train_classifier": 6, "evaluate_classifier": 6, "collect_scores": 1}
 
 
 def folder(experiment: Any) -> Path:

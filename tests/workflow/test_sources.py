@@ -127,21 +127,23 @@ def test_classifiers_are_told_what_is_corrupted_and_which_answers_are_right(fold
     (folders.folder / "map.json").write_text(json.dumps(either))
     runs = "results/photos/predictions/real/plain/seed0"
     sets = ("val", "objectnet", "made")
-    done = folders.snakemake("-n", "-p", *(f"{runs}/{name}.parquet" for name in sets))
+    done = folders.snakemake("-n", "-p", f"{runs}/val.parquet")
     assert done.returncode == 0, done.stderr
     lines = (done.stdout + done.stderr).splitlines()
-    commands = {
-        name: next(
-            line for line in lines if "evaluate_classifier.py" in line and f"{name}.tar" in line
-        )
-        for name in sets
-    }
-    assert [name for name in sets if " --corrupted " in commands[name]] == ["made"]
-    groups = {name: c.split("--answer-groups ")[1:] for name, c in commands.items()}
-    assert groups["val"] == groups["made"] == []
-    told = json.loads(shlex.split(groups["objectnet"][0])[0])
-    assert told == {"n07753592": ["n07753592", "n02102040"]}
-    assert "--class-ids n07753592 " in commands["objectnet"]
+    (command,) = [line for line in lines if "evaluate_on_sets.py" in line]
+    words = shlex.split(command)
+    # One job for all sets, in one order.
+    paths = words[words.index("--views") + 1 : words.index("--code")]
+    made = words[words.index("--outputs") + 1 : words.index("2>")]
+    told = [json.loads((folders.folder / path).read_text()) for path in paths]
+    assert made == [f"{runs}/{view['eval_set']}.parquet" for view in told]
+    views = {view["eval_set"]: view for view in told}
+    assert views.keys() == folders.config["eval_sets"].keys() - {"of-curves"}
+    assert [name for name in sets if views[name]["corrupted"]] == ["made"]
+    assert views["val"]["answer_groups"] is views["made"]["answer_groups"] is None
+    assert views["objectnet"]["answer_groups"] == {"n07753592": ["n07753592", "n02102040"]}
+    assert views["objectnet"]["class_ids"] == ["n07753592"]
+    assert views["val"]["class_ids"] is None
 
 
 def test_folders_that_share_a_part_of_their_classes_are_refused(folders: Any) -> None:

@@ -23,7 +23,8 @@ use rule train_classifier as train_reference with:
         measured="",
 
 
-use rule evaluate_classifier as score_members with:
+rule score_members:
+    """Let one classifier answer images that may be among those it was trained on."""
     input:
         **code("evaluate_classifier"),
         checkpoint=ancient(
@@ -41,10 +42,21 @@ use rule evaluate_classifier as score_members with:
         "results/benchmarks/score_members/{dataset}/{training_set}/{recipe}/seed{seed}/{images}.tsv"
     wildcard_constraints:
         images="real|images/[^/]+",
+    conda:
+        "../../envs/models.yaml"
+    threads: 1
+    resources:
+        mem_mb=grows(LIBRARIES_MB),
+        runtime=grows(15),
+        gpu=1,
     params:
         name=scored_name,
         classes=held_out_flags,
-        images=lambda wildcards, input: f"@{shlex.quote(input.arguments)}",
+    shell:
+        f"{RUN}/evaluate_classifier.py"
+        " --name {params.name:q}"
+        " --checkpoint {input.checkpoint:q} @{input.arguments:q}"
+        " {params.classes} --threads {threads} --output {output.predictions:q} 2> {log:q}"
 
 
 use rule score_members as score_references with:

@@ -32,10 +32,7 @@ def measured_jobs():
     ):
         run = {**of_data, "training_set": training_set, "recipe": recipe, "seed": seed}
         yield "train_classifier", training_set, run
-        for eval_set in config["eval_sets"]:
-            if eval_set == CURVE_SET:
-                continue
-            yield "evaluate_classifier", training_set, {**run, "eval_set": eval_set}
+        yield "evaluate_classifier", training_set, run
     yield "collect_scores", "", {}
 
 

@@ -1,6 +1,7 @@
 # What jobs need: minutes, and memory. Each retry of a job gets as much again as its first attempt.
-# Minutes of captions, images and trainings are no estimates: what is not done goes on in a retry. The
-# third attempt of a training and six evaluations asks for less than a day, which most clusters grant.
+# Minutes of captions, images, trainings and evaluations are no estimates: what is not done goes on in a
+# retry. The third attempt of a training and an evaluation asks for less than a day, which most clusters
+# grant.
 from capsynth.models import model_bytes
 
 # Memory of a process that has loaded torch, a model's libraries and a GPU's driver, without weights.

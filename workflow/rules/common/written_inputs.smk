@@ -3,7 +3,15 @@ import functools
 from importlib.metadata import version
 
 from capsynth.source_code import is_code_of, write_code_digests
-from capsynth.written_inputs import ARGUMENTS, EDITED, is_code, write_input, written_name
+from capsynth.written_inputs import (
+    ARGUMENTS,
+    EDITED,
+    VIEWS,
+    is_code,
+    serves,
+    write_input,
+    written_name,
+)
 
 # script -> the file of its code digests
 CODE_FILES = {}
@@ -33,21 +41,29 @@ def argument_file(name, words):
     return write_input(ARGUMENTS, name, ".txt", "".join(f"{word}\n" for word in words))
 
 
-def but_for_ancient_code(input_changed):
+def but_for_what_does_not_count(input_changed):
     """Return Snakemake's method that compares the set of a job's inputs with that of its last run,
-    made to overlook code that is ancient: by a rule, or by `consider-ancient` in a profile.
+    made to overlook
 
-    Snakemake overlooks times of ancient inputs, but not their names, which for code are its digests.
+    - code that is ancient: by a rule, or by `consider-ancient` in a profile. Snakemake overlooks times
+      of ancient inputs, but not their names, which for code are its digests;
+    - for the predictions on one evaluation set, all other sets: none of them has to be made again when
+      another set comes or goes.
     """
 
     @functools.wraps(input_changed)
     def changed(records, job, file=None):
         if not input_changed(records, job, file=file):
             return False
-        if not getattr(getattr(job.input, "code", None), "is_ancient", False):
-            return True
-        before, now = records.input(file), records._input(job)
-        return [f for f in before if not is_code(f)] != [f for f in now if not is_code(f)]
+        is_ancient = getattr(getattr(job.input, "code", None), "is_ancient", False)
+        is_evaluation = job.rule.name == "evaluate_classifier"
+
+        def counts(path):
+            if is_ancient and is_code(path):
+                return False
+            return not is_evaluation or serves(path, file)
+
+        return [*filter(counts, records.input(file))] != [*filter(counts, records._input(job))]
 
     return changed
 
@@ -107,7 +123,7 @@ def saying_what_was_edited(input_of):
 if version("snakemake").startswith("9.27."):
     from snakemake.persistence import PersistenceBase
 
-    replace_once(PersistenceBase, "_input_changed", but_for_ancient_code)
+    replace_once(PersistenceBase, "_input_changed", but_for_what_does_not_count)
     replace_once(PersistenceBase, "_input", saying_what_was_edited)
     replace_once(PersistenceBase, "started", noting_edits_before)
     replace_once(PersistenceBase, "finished", noting_edits_after)

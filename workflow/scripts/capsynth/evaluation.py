@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from capsynth.classifiers import load_classifier
+from capsynth.classifiers import ClassifierCard, load_classifier
 from capsynth.datasets.batches import load_batches
 from capsynth.datasets.images import ShardedImages
 from capsynth.devices import device
@@ -65,6 +65,7 @@ def classify(
     workers: int,
     outputs: Sequence[Sequence[int]] | None = None,
     title: str = "evaluate",
+    progress: Progress | None = None,
 ) -> Answers:
     """Return a classifier's probabilities for every image of some shards, computed in float32.
 
@@ -77,6 +78,7 @@ def classify(
         outputs: Of each answer the logits that stand for it, of which the greatest counts; None for
             all, one an answer.
         title: What progress is shown under.
+        progress: Is told of images instead, where these are a part of what a job does.
     """
     sources = [(tar, manifest, 1.0) for tar, manifest in shards]
     images = ShardedImages(sources, evaluation_transform(preprocessing))
@@ -88,7 +90,8 @@ def classify(
     starts = range(0, len(images), batch_size)
     batches = [range(start, min(start + batch_size, len(images))) for start in starts]
     loader = load_batches(images, batches, batch_size, workers)
-    with contextlib.closing(loader), Progress(title, len(images), "image") as progress:
+    own = Progress(title, len(images), "image") if progress is None else None
+    with contextlib.closing(loader), own or contextlib.nullcontext(progress) as counted:
         for batch in loader:
             assert batch is not None  # none is empty
             x, target, key = batch
@@ -101,7 +104,8 @@ def classify(
                 log_sum_exp.append(logits.logsumexp(dim=1).cpu().numpy())
             targets += target
             keys += key
-            progress.advance(len(x))
+            assert counted is not None  # the caller's, or its own
+            counted.advance(len(x))
     return Answers(
         keys,
         np.array(targets, dtype=np.int64),
@@ -133,9 +137,43 @@ def evaluate_classifier(
 ) -> None:
     """Write the probabilities of every image of an evaluation set, or of other shards.
 
+    As ``answer`` does, with a classifier that is loaded from ``checkpoint``.
+    """
+    answer(
+        name,
+        load_classifier(checkpoint),
+        checkpoint,
+        shards,
+        class_ids,
+        batch_size,
+        workers,
+        output,
+        corrupted,
+        answer_groups,
+        is_unknown,
+    )
+
+
+def answer(
+    name: RunName,
+    classifier: tuple[torch.nn.Module, ClassifierCard],
+    checkpoint: Path,
+    shards: Sequence[tuple[Path, Path]],
+    class_ids: Sequence[str] | None,
+    batch_size: int,
+    workers: int,
+    output: Path,
+    corrupted: bool = False,
+    answer_groups: Mapping[str, Sequence[str]] | None = None,
+    is_unknown: bool = False,
+    progress: Progress | None = None,
+) -> None:
+    """Write the probabilities of every image of an evaluation set, or of other shards.
+
     Args:
         name: Names that the predictions carry.
-        checkpoint: The classifier; its card says how images are prepared for it.
+        classifier: The classifier and its card, which says how images are prepared for it.
+        checkpoint: Where it was loaded from, for messages.
         shards: Tar and manifest of the evaluation set, or of each shard; class indices are those
             of the classifier.
         class_ids: Classes that may be answered, in the classifier's order; None for all of the
@@ -148,12 +186,13 @@ def evaluate_classifier(
         answer_groups: Of classes, all that are right answers, itself among them; the probabilities
             are then those of the greatest logit of each. None for the class alone.
         is_unknown: Whether the images are of none of the classes.
+        progress: Is told of images, where these are a part of what a job does.
 
     Raises:
         CapsynthError: If a class is not the classifier's, or has another index there, or if the
             evaluation set has images of a class that may not be answered.
     """
-    model, card = load_classifier(checkpoint)
+    model, card = classifier
     mask = _mask(card.class_ids, class_ids, checkpoint)
     for _, manifest in () if is_unknown else shards:
         _check_classes(manifest, checkpoint, card.class_ids, mask)
@@ -168,6 +207,7 @@ def evaluate_classifier(
         workers,
         None if whole else outputs,
         f"evaluate {name.eval_set}",
+        progress,
     )
     position = {index: place for place, index in enumerate(mask)}
     names, targets = None, [position.get(int(target), UNKNOWN) for target in answers.targets]

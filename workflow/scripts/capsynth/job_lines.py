@@ -17,6 +17,8 @@ _KINDS = {
     "exit_code": int,
     "gpu": str | types.NoneType,
     "host": str,
+    "kept_cpu_s": float,
+    "kept_wall_s": float,
     "peak_memory_mb": float,
     "pid": int,
     "run": str,
@@ -36,6 +38,12 @@ def last_words(log: str) -> list[dict[str, Any]]:
     """Return what the processes of a job said when they ended, in the last run of its log."""
     ends = [line for line in job_lines(log) if "exit_code" in line]
     return [line for line in ends if line["run"] == ends[-1]["run"]]
+
+
+def kept_wall_s(log: str | None) -> float:
+    """Return the seconds that it took to make what a job took over, ready, from earlier ones."""
+    said = last_words(log) if log is not None else []
+    return sum(float(line.get("kept_wall_s", 0.0)) for line in said)
 
 
 def job_lines(log: str | None, run: str | None = None) -> list[dict[str, Any]]:

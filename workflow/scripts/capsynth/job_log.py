@@ -23,6 +23,14 @@ PREFIX = "capsynth-job "
 # Set by the workflow when a run starts: the name of its record. Jobs inherit it, SLURM's too.
 RUN_VARIABLE = "CAPSYNTH_RUN"
 
+# What a script adds to the last line of its job.
+_noted: dict[str, float] = {}
+
+
+def note(**facts: float) -> None:
+    """Add facts to what this job says of itself when it ends."""
+    _noted.update(facts)
+
 
 class JobLog:
     """Writes the two lines to stderr, none outside of a run; leaves records of what was made.
@@ -70,6 +78,7 @@ class JobLog:
                 "peak_memory_mb": round(max(_peak_bytes(), _bytes(children.ru_maxrss)) / 1e6),
                 "sha256": digests,
                 "wall_s": round(time.monotonic() - self._began, 2),
+                **_noted,
             }
         )
 

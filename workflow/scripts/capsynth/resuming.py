@@ -11,7 +11,8 @@ kept under an undeclared name, ``.{first output}.partial/``:
 The mark names all that the bytes depend on: settings, inputs, code. Work of another mark is never
 used. Outputs are hard links to what lies in ``finished``: they cost no space twice, and a job that
 is started again after it had finished (its node was thought dead, it ran over its time while it
-ended, its Snakemake was killed) takes them from there. ``clear_leftovers`` clears them away.
+ended, its Snakemake was killed) takes them from there. ``clear_leftovers`` clears them away, but
+for what ``stays``, which lies in ``.{first output}.kept/``.
 """
 
 import logging
@@ -37,6 +38,7 @@ from capsynth.files import (
 )
 from capsynth.fingerprints import file_digest
 from capsynth.integrity import Damaged
+from capsynth.kept import kept_folder, output_of_kept
 from capsynth.progress import Progress
 from capsynth.stopping import StopFlag, deferred_stop
 
@@ -102,6 +104,10 @@ def clear_leftovers(files: Iterable[Path], folders: Iterable[Path] = ()) -> None
     places: dict[Path, set[str] | None] = {**names, **dict.fromkeys(whole)}
     for folder, known in places.items():
         for path in list(folder.iterdir()) if folder.is_dir() else []:
+            if output_of_kept(path) is not None:
+                # It stays, but not what a killed process left in it.
+                clear_leftovers((), [path, *(p for p in path.rglob("*") if p.is_dir())])
+                continue
             match = _LEFTOVER.fullmatch(path.name)
             if match is None or (known and known.isdisjoint(_owners(match["name"]))):
                 continue
@@ -124,16 +130,17 @@ class PartialWork:
     as long as there are others, and the first complete result is the result of all.
     """
 
-    def __init__(self, outputs: Sequence[Path], mark: str) -> None:
+    def __init__(self, outputs: Sequence[Path], mark: str, stays: bool = False) -> None:
         """Take over the outputs.
 
         Args:
             outputs: All that the job writes, in the order in which it is written.
             mark: Name of all that the outputs' bytes depend on.
+            stays: Whether it is kept when the run has succeeded.
         """
         self.outputs = outputs
         self._mark = mark
-        self._root = partial_folder(outputs[0])
+        self._root = (kept_folder if stays else partial_folder)(outputs[0])
         self.folder = self._root / mark
         self.folder.mkdir(parents=True, exist_ok=True)
         write_text(self._root / "owner", mark)
@@ -339,10 +346,14 @@ class PartialWork:
                 time_ns = time.time_ns() if at is None else at
                 file.write(f"{self.outputs[0]}\t{number}\t{os.getpid()}\t{event}\t{time_ns}\n")
 
-    def publish(self, write: Callable[..., object]) -> None:
+    def publish(self, write: Callable[..., object], keeping: Sequence[str] = ()) -> None:
         """Call ``write`` with a path for each output, and make of them the outputs.
 
         ``write`` is not called, or may fail on a missing batch, if another copy has finished.
+
+        Args:
+            write: Writes the outputs.
+            keeping: Names of files in ``folder`` that stay beside them.
 
         Raises:
             Superseded: If another start has taken over.
@@ -360,7 +371,9 @@ class PartialWork:
         self.restore()
         for path in self.folder.iterdir():
             # Hidden files are what another copy writes at this moment.
-            if path.is_file() and path != self._record and not path.name.startswith("."):
+            if path.name in keeping or path == self._record or path.name.startswith("."):
+                continue
+            if path.is_file():
                 path.unlink(missing_ok=True)
 
     def publish_lines(self, count: int, size: int) -> None:

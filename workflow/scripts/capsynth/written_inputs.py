@@ -19,6 +19,9 @@ from capsynth.integrity import drop_record
 # Code digests of scripts, and lists of arguments.
 CODE, ARGUMENTS = Path("results/.code"), Path("results/.arguments")
 FOLDERS = (CODE, ARGUMENTS)
+# Below ARGUMENTS: what is told of each evaluation set.
+VIEWS = "views"
+EVAL_SETS = Path("results/eval_sets")
 # Of each file so many earlier ones are kept: code that results of other configurations were made
 # with, for `snakemake changed` to say which module is another by now.
 KEPT = 20
@@ -63,6 +66,24 @@ def written_name(path: str | Path) -> str | None:
 def is_code(path: str | Path) -> bool:
     """Return whether a file holds the code digests of a script."""
     return Path(path).is_relative_to(CODE)
+
+
+def eval_set_of(path: str | Path) -> str | None:
+    """Return the evaluation set of which an input of evaluations is a file; None of any other."""
+    file = Path(path)
+    if file.parent == EVAL_SETS:
+        return file.stem
+    if file.parent == ARGUMENTS / VIEWS:
+        return Path(str(written_name(file))).stem
+    return None
+
+
+def serves(path: str | Path, predictions: str | Path) -> bool:
+    """Return whether an input of an evaluation is one of the predictions on one evaluation set.
+
+    All are but the files of other sets, and what is told of those.
+    """
+    return eval_set_of(path) in (None, Path(predictions).stem)
 
 
 def clear_written_inputs(used: Collection[Path], kept: int = KEPT) -> None:

@@ -6,6 +6,7 @@ import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from capsynth.monitoring.plan import Plan, PlannedJob, Reasons
@@ -14,6 +15,7 @@ EXAMPLES = 3
 # Wildcards that tell the jobs of one group apart; the others name the group.
 MEMBERS = ("shard", "class_id", "seed", "eval_set", "download", "repository")
 NEVER = "not made yet"
+NEW = "makes now, beside what is kept"
 FOLLOWS = "follows from"
 WIDTH = 70  # characters of a value that is told
 # What rules do, for sentences: "2 class shards of caption are drawn".
@@ -115,7 +117,10 @@ def _own_reasons(reasons: Reasons) -> Iterable[str]:
     if reasons.incomplete:
         yield "was cut off before it ended"
     elif reasons.missing and reasons.made_before:
-        yield "its result was deleted"
+        if reasons.never:
+            yield f"{NEW}: {_some([Path(file).name for file in reasons.never])}"
+        if len(reasons.never) < len(reasons.missing):
+            yield "its result was deleted"
     elif reasons.missing:
         yield NEVER
     if reasons.modules is not None:

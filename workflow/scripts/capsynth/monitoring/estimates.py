@@ -5,11 +5,13 @@ import functools
 import heapq
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from capsynth.job_lines import kept_wall_s
 from capsynth.monitoring.plan import Plan, PlannedJob
+from capsynth.written_inputs import eval_set_of
 
 # Jobs of a kind that are looked at: their mean needs no more.
 SAMPLE = 50
@@ -120,6 +122,7 @@ def _rate(jobs: Sequence[PlannedJob], is_same_kind: bool) -> Rate:
         seconds = benchmark_seconds(job.benchmark)
         if seconds is None:
             continue
+        seconds += kept_wall_s(job.log)
         times.append(seconds)
         if size := _read_bytes_then(job):
             scaled = [scaled[0] + seconds, scaled[1] + size]
@@ -177,15 +180,46 @@ class Rates:
         return self._known[kind]
 
 
-def seconds_of(job: PlannedJob, rate: Rate, sizes: Mapping[str, float]) -> float | None:
+def pending_inputs(job: PlannedJob, upstream: Collection[str] = ()) -> list[str]:
+    """Return the inputs that are work for a job: all but those whose answers it takes over.
+
+    An evaluation answers only the sets that it has no answers to, and those that change; all, if
+    anything else is another, such as the weights.
+
+    Args:
+        job: The job.
+        upstream: What jobs that it waits for make.
+    """
+    reasons = job.reasons
+    if job.rule != "evaluate_classifier" or reasons is None or not reasons.made_before:
+        return list(job.inputs)
+    changed = {*upstream, *reasons.updated, *reasons.inputs_new}
+    names = {Path(path).stem for path in reasons.never}
+    for path in changed.intersection(job.inputs) | {*reasons.updated}:
+        eval_set = eval_set_of(path)
+        if eval_set is None:
+            return list(job.inputs)
+        names.add(eval_set)
+    if reasons.forced or reasons.incomplete or reasons.modules is not None or reasons.params_now:
+        return list(job.inputs)
+    return [path for path in job.inputs if eval_set_of(path) in names]
+
+
+def seconds_of(
+    job: PlannedJob, rate: Rate, sizes: Mapping[str, float], upstream: Collection[str] = ()
+) -> float | None:
     """Return how long a job will take: by the size of what it reads where that is known.
 
     Args:
         job: The job.
         rate: What jobs of its kind took.
         sizes: Sizes to expect of files that do not exist.
+        upstream: What jobs that it waits for make.
     """
-    read = [sizes.get(path, _size(path)) for path in job.inputs if path.endswith(READ)]
+    pending = pending_inputs(job, upstream)
+    if job.inputs and not pending:
+        return 0.0
+    read = [sizes.get(path, _size(path)) for path in pending if path.endswith(READ)]
     known = [size for size in read if size is not None]
     if read and rate.seconds_per_byte is not None and len(known) == len(read):
         return sum(known) * rate.seconds_per_byte
@@ -220,7 +254,8 @@ def estimate(
     for place, job in enumerate(plan.jobs):
         if job.reasons is not None:
             rate = rates.of(job)
-            seconds[place] = (known or {}).get(place, seconds_of(job, rate, sizes))
+            upstream = {path for other in job.needs for path in plan.jobs[other].outputs}
+            seconds[place] = (known or {}).get(place, seconds_of(job, rate, sizes, upstream))
             by_rule[job.rule].append((job, seconds[place], rate))
     stages = tuple(_cost(rule, by_rule[rule]) for rule in plan.rules if rule in by_rule)
     return Estimate(stages, wall_seconds(plan, seconds), seconds)

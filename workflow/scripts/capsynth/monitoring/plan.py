@@ -31,6 +31,7 @@ class Reasons:
         forced: Whether the command forces it.
         incomplete: Whether it left an output when it was cut off.
         missing: Outputs that do not exist.
+        never: Those of them that Snakemake has no record of.
         made_before: Whether Snakemake has a record of an earlier run of it.
         updated: Names of inputs, code aside, that hold something else, by file.
         modules: Files of its code that changed since then; None if none did, empty if it is not
@@ -47,6 +48,7 @@ class Reasons:
     forced: bool
     incomplete: bool
     missing: tuple[str, ...]
+    never: tuple[str, ...]
     made_before: bool
     updated: Mapping[str, str]
     modules: tuple[str, ...] | None
@@ -272,6 +274,7 @@ def _reasons(
 ) -> Reasons:
     reason = dag.reason(job)
     missing = tuple(file for file in outputs if not os.path.exists(file))
+    never = {str(file) for file in job.output if not persistence.metadata(file)}
     is_incomplete = is_started and len(missing) < len(outputs)
     records = [record for file in job.output if (record := persistence.metadata(file))]
     inputs = set(map(str, job.input))
@@ -298,6 +301,7 @@ def _reasons(
         bool(reason.forced) and not is_incomplete,
         is_incomplete,
         missing,
+        tuple(file for file in missing if file in never),
         bool(records),
         {file: name for file, name in named.items() if name != "code"},
         _changed_modules(persistence, job) or (() if "code" in named.values() else None),

@@ -10,7 +10,7 @@ from typing import Any
 from capsynth.errors import CapsynthError
 from capsynth.files import read_json, read_json_lines
 from capsynth.integrity import check_size
-from capsynth.job_lines import last_words
+from capsynth.job_lines import kept_wall_s, last_words
 from capsynth.parquet import count_rows
 from capsynth.prompting import DROPPED
 from capsynth.records import csv_text
@@ -103,9 +103,10 @@ def read_jobs(path: Path) -> list[MeasuredJob]:
 def measure_costs(jobs: Iterable[MeasuredJob]) -> list[CostRow]:
     """Return what the jobs cost, one row a stage and what it was for, in the order of the jobs.
 
-    Wall times are those of the attempt that finished a job. CPU time, whether it used a GPU, and
-    its energy are what it said of itself in its log: the benchmark of a job that runs beside a warm
-    server knows its client only.
+    Wall times are those of the attempt that finished a job, and of what it took over from earlier
+    ones (an evaluation that runs again for one new set), whose energy is not known. CPU time,
+    whether it used a GPU, and its energy are what it said of itself in its log: the benchmark of a
+    job that runs beside a warm server knows its client only.
     """
     groups: dict[tuple[str, str, str], list[MeasuredJob]] = defaultdict(list)
     for job in jobs:
@@ -114,7 +115,7 @@ def measure_costs(jobs: Iterable[MeasuredJob]) -> list[CostRow]:
 
 
 def _cost(stage: str, name: str, recipe: str, jobs: Sequence[MeasuredJob]) -> CostRow:
-    walls = [wall_s(Path(job.benchmark)) for job in jobs]
+    walls = [wall_s(Path(job.benchmark)) + kept_wall_s(job.log) for job in jobs]
     said = [last_words(job.log) for job in jobs]
     gpu = [
         wall * job.gpus * any(words["gpu"] for words in its_words) if its_words else None
@@ -128,10 +129,10 @@ def _cost(stage: str, name: str, recipe: str, jobs: Sequence[MeasuredJob]) -> Co
         recipe=recipe,
         jobs=len(jobs),
         wall_s=whole,
-        cpu_s=total(_said(its_words, "cpu_s") for its_words in said),
+        cpu_s=total(_cpu_s(its_words) for its_words in said),
         core_hours=sum(w * job.threads for w, job in zip(walls, jobs, strict=True)) / HOUR_S,
         gpu_hours=scaled(total(gpu), 1 / HOUR_S),
-        energy_wh=scaled(total(_said(its_words, "energy_j") for its_words in said), 1 / HOUR_S),
+        energy_wh=scaled(total(map(_energy_j, said)), 1 / HOUR_S),
         peak_memory_mb=largest(
             words.get("peak_memory_mb") for its_words in said for words in its_words or [{}]
         ),
@@ -159,6 +160,17 @@ def wall_s(benchmark: Path) -> float:
 def _said(words: Sequence[Mapping[str, Any]], name: str) -> float | None:
     """Return the sum of what the processes of a job said; None if one said nothing."""
     return total(one.get(name) for one in words) if words else None
+
+
+def _cpu_s(words: Sequence[Mapping[str, Any]]) -> float | None:
+    own = _said(words, "cpu_s")
+    return None if own is None else own + sum(one.get("kept_cpu_s", 0.0) for one in words)
+
+
+def _energy_j(words: Sequence[Mapping[str, Any]]) -> float | None:
+    """Return the energy of a job; None if it was not told, or is not that of all it has made."""
+    has_kept = any(one.get("kept_wall_s") for one in words)
+    return None if has_kept else _said(words, "energy_j")
 
 
 def total(values: Iterable[float | None]) -> float | None:
