@@ -22,7 +22,7 @@ SNAKEMAKE_ARGS ?=
 WITH_TOOLS := export PATH="$(abspath $(VENV))/bin:$$PATH";
 PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check --no-input
 # The stamps carry a checksum of what they stand for: touching or cloning the requirements installs
-# nothing anew, changing them does.
+# nothing again, changing them does.
 checksum = $(shell cat $(1) | cksum | tr ' ' '-')
 RUN_STAMP := $(VENV)/.capsynth-run-$(call checksum,requirements.lock requirements-nodeps.txt)
 DEV_STAMP := $(VENV)/.capsynth-dev-$(call checksum,requirements-dev.lock requirements-nodeps.txt)
@@ -38,7 +38,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
-setup: $(DEV_STAMP) ## make the virtual environment, test tools included
+setup: $(DEV_STAMP) ## create the virtual environment, including the test tools
 
 # pip is what `python -m venv` installs last: where it is, the environment is whole.
 $(VENV)/bin/pip:
@@ -107,16 +107,16 @@ demo: $(RUN_STAMP) ## run the default experiment; print its table and the path o
 	@$(call run_experiment)
 
 .PHONY: demo-full
-demo-full: $(RUN_STAMP) ## go on from it with all that it has no time for
+demo-full: $(RUN_STAMP) ## continue the demo with everything that it leaves out
 	@$(call run_experiment,--configfile config/full.yaml)
 
 .PHONY: findings
-findings: $(RUN_STAMP) ## all of it with seven training seeds and 400 steps, for docs/findings.md
+findings: $(RUN_STAMP) ## demo-full with seven training seeds and 400 steps, for docs/findings.md
 	@$(call run_experiment,--configfile config/full.yaml config/findings.yaml)
 	@$(call run_context_bias,--config config.yaml config/findings.yaml)
 
 .PHONY: findings-again
-findings-again: $(RUN_STAMP) ## once more with other training and generation seeds, in a clone of its own
+findings-again: $(RUN_STAMP) ## repeat with other training and generation seeds, in a separate clone
 	@$(call run_experiment,--configfile config/full.yaml config/findings-again.yaml)
 	@$(call run_context_bias,--config config.yaml config/context-bias-again.yaml)
 
@@ -124,22 +124,22 @@ findings-again: $(RUN_STAMP) ## once more with other training and generation see
 OPTIONS ?=
 
 .PHONY: changed
-changed: $(RUN_STAMP) ## say what a run would do, why, and what it would cost
+changed: $(RUN_STAMP) ## report what a run would do, why, and what it would cost
 	@$(WITH_TOOLS) python workflow/scripts/report_changes.py -- --cores $(CORES) $(OPTIONS)
 
 # Its own options: make estimate ESTIMATE_ARGS="--recorded ../pilot --gpus 4 16"
 ESTIMATE_ARGS ?=
 
 .PHONY: estimate
-estimate: $(RUN_STAMP) ## say what a run would cost, and how long it takes with how many GPUs
+estimate: $(RUN_STAMP) ## estimate the cost of a run and its duration by number of GPUs
 	@$(WITH_TOOLS) python workflow/scripts/report_estimate.py $(ESTIMATE_ARGS) -- --cores $(CORES) $(OPTIONS)
 
 .PHONY: status
-status: $(RUN_STAMP) ## say how far a run is
+status: $(RUN_STAMP) ## report the progress of a run
 	@$(WITH_TOOLS) python workflow/scripts/report_status.py -- --cores $(CORES) $(OPTIONS)
 
 .PHONY: verify
-verify: $(RUN_STAMP) ## find results that are not what their jobs wrote
+verify: $(RUN_STAMP) ## find results that differ from what their jobs wrote
 	@$(WITH_TOOLS) python workflow/scripts/verify_results.py
 
 .PHONY: sweep-context-bias
@@ -152,12 +152,12 @@ BENCH_ARGS ?=
 # Its number of experiments: make simulate REPETITIONS=200
 REPETITIONS ?= 2000
 .PHONY: simulate
-simulate: $(DEV_STAMP) ## measure how often intervals and tests are right (docs/statistics.md; half an hour)
+simulate: $(DEV_STAMP) ## measure the coverage of intervals and tests (docs/statistics.md; half an hour)
 	@$(WITH_TOOLS) PYTHONPATH=workflow/scripts:tests/support \
 		python tests/support/simulated_experiments.py $(REPETITIONS)
 
 .PHONY: bench
-bench: $(RUN_STAMP) ## measure capsynth against other ways to do the same work (about an hour)
+bench: $(RUN_STAMP) ## benchmark capsynth against alternatives (about an hour)
 	@$(WITH_TOOLS) export HF_HUB_OFFLINE=1; python -m benchmarks $(BENCH_ARGS)
 
 .PHONY: test
@@ -170,12 +170,12 @@ SOAK_TRIALS ?= 305
 SOAK_SEED ?= 1
 
 .PHONY: soak
-soak: $(DEV_STAMP) ## the long tests: hundreds of faults, kills and damaged inputs, ten thousand fuzzed ones
+soak: $(DEV_STAMP) ## run the long tests: hundreds of faults, kills and damaged inputs, 10,000 fuzzed inputs
 	@$(WITH_TOOLS) export CAPSYNTH_FAULT_TRIALS=$(SOAK_TRIALS) CAPSYNTH_FAULT_SEED=$(SOAK_SEED) \
 	  CAPSYNTH_DAMAGE_TRIALS=$(SOAK_TRIALS) CAPSYNTH_FUZZ_INPUTS=10000; \
 	python -m pytest tests/workflow/test_faults_and_kills.py tests/unit/test_fuzzing.py $(PYTEST_ARGS)
 
-# Every check runs, so that one round shows all there is to mend.
+# Every check runs, so one round shows every defect.
 .PHONY: lint
 lint: $(DEV_STAMP) ## check style, types and the workflow
 	@$(WITH_TOOLS) failed=0; \
@@ -196,14 +196,14 @@ endef
 
 # Versions that the lock files have stay, unless requirements*.txt ask for others.
 .PHONY: lock
-lock: $(VENV)/bin/pip ## lock what requirements*.txt ask for, with checksums
+lock: $(VENV)/bin/pip ## lock the packages of requirements*.txt with checksums
 	@$(call with_tool,$(UV),for name in requirements requirements-dev; do \
 	  "$$tools/bin/uv" pip compile $$name.txt --universal --python-version 3.11 \
 	    --generate-hashes --no-header --quiet --output-file $$name.lock; \
 	done)
 
 .PHONY: audit
-audit: $(VENV)/bin/pip ## ask PyPI for known vulnerabilities of what is locked
+audit: $(VENV)/bin/pip ## check the locked packages for vulnerabilities known to PyPI
 	@$(call with_tool,$(PIP_AUDIT),"$$tools/bin/pip-audit" --strict --disable-pip --require-hashes \
 	  -r requirements-dev.lock)
 
@@ -233,19 +233,19 @@ slurm-profile: ## let `snakemake --profile slurm` find the profile of this check
 
 # docs/slurm.md says what the supervisor does; SNAKEMAKE_ARGS are targets and options of Snakemake.
 .PHONY: slurm
-slurm: $(RUN_STAMP) ## run the experiment on SLURM, started again when Snakemake hangs or dies
+slurm: $(RUN_STAMP) ## run the experiment on SLURM; restart Snakemake when it hangs or dies
 	@$(WITH_TOOLS) exec python workflow/scripts/supervise.py -- \
 	  snakemake --profile profiles/slurm $(SNAKEMAKE_ARGS)
 
 .PHONY: slurm-cancel
-slurm-cancel: $(RUN_STAMP) ## cancel the jobs that this folder has in SLURM's queue
+slurm-cancel: $(RUN_STAMP) ## cancel this folder's jobs in SLURM's queue
 	@$(WITH_TOOLS) exec python workflow/scripts/supervise.py --cancel
 
 .PHONY: pretrain
-pretrain: $(RUN_STAMP) ## train the embedded captioner and generator anew (many hours)
+pretrain: $(RUN_STAMP) ## retrain the embedded captioner and generator (many hours)
 	@$(WITH_TOOLS) snakemake -s workflow/pretrain.smk --cores all --rerun-incomplete
 
-# The models are those of models/, whatever is left of their training: no rule may make them anew.
+# The models are those in models/, whatever remains of their training: no rule may retrain them.
 .PHONY: evaluate-models
 evaluate-models: $(RUN_STAMP) ## measure the committed models and print their figures
 	@$(WITH_TOOLS) snakemake -s workflow/pretrain.smk --cores all --rerun-incomplete \

@@ -8,7 +8,7 @@
 #SBATCH --mem=64G
 #SBATCH --gpus=1
 #SBATCH --time=24:00:00
-# Two minutes before its time is up this shell is told, and tells the stages: they save their work.
+# Two minutes before the time limit SLURM signals this shell, which signals the stages: they save their work.
 #SBATCH --signal=B:TERM@120
 #SBATCH --requeue
 #SBATCH --open-mode=append
