@@ -1264,7 +1264,7 @@ MISTAKES: dict[str, tuple[Change, str, str]] = {
     "folder without a path": (
         setting("eval_sets/mine", {"source": "folder"}),
         "eval_sets.mine.path is missing",
-        "one folder of images a class",
+        "one folder of images per class",
     ),
     "path of drawn scenes": (
         setting("dataset/path", "photos"),
@@ -1329,7 +1329,7 @@ def test_a_mistake_is_refused_with_its_key_and_its_remedy(mistake: str) -> None:
 @pytest.mark.parametrize(
     ("change", "key", "remedy"),
     [
-        (removing("dataset/path"), "dataset.path is missing", "one folder of images a class"),
+        (removing("dataset/path"), "dataset.path is missing", "one folder of images per class"),
         (
             setting("report/in_distribution", "photos-unknown"),
             "report.in_distribution: the images of 'photos-unknown' are of no class",

@@ -1,4 +1,4 @@
-"""Draw a split of the embedded data set: one folder of images a class."""
+"""Draw a split of the embedded data set: one folder of images per class."""
 
 import argparse
 import sys

@@ -149,7 +149,7 @@ def _folder_names(path: Path) -> list[str]:
     except OSError as error:
         raise CapsynthError(
             f"dataset.path: {path} cannot be read ({error.strerror}); "
-            "name a folder that holds one folder of images a class"
+            "name a folder that holds one folder of images per class"
         ) from None
     if problems:
         more = f" and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""

@@ -1,4 +1,4 @@
-"""Source folders: one folder of images a class. What they hold, and whether that has changed.
+"""Source folders: one folder of images per class. What they hold, and whether that has changed.
 
 Packing leaves an index of what it read: name, size, time and SHA-256 of every file. From it
 the workflow tells in milliseconds whether the folders still hold the same images: a file whose

@@ -14,7 +14,7 @@ IMAGENET = (
     "ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar, and unpack them into one folder a class, "
     "named by WordNet identifier (n01440764)"
 )
-OWN = "put one folder of images a class there, or mend the path"
+OWN = "put one folder of images per class there, or mend the path"
 GUIDE = "docs/data-sources.md and docs/evaluation-sets.md tell how to get each set"
 
 

@@ -1,4 +1,4 @@
-"""Source folders of the embedded data set: one folder of images a class, and a stamp.
+"""Source folders of the embedded data set: one folder of images per class, and a stamp.
 
 The stamp is written last. It says what was drawn and with which versions, and names the contents,
 so that a stage that packs the folders can tell whether they changed.
