@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from faults import VARYING_ENDS
 from isolation import environment, isolated, why_unavailable
 
 pytestmark = [
@@ -49,8 +50,8 @@ if works(open, "mine", "w"): print("works")
 def results_of(folder: Path) -> set[str]:
     root = folder / "results"
     names = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
-    # An index of source files holds their times.
-    return {n for n in names if not n.startswith(OF_THE_RUN) and not n.endswith(".sources.json")}
+    varying = tuple(VARYING_ENDS)
+    return {n for n in names if not n.startswith(OF_THE_RUN) and not n.endswith(varying)}
 
 
 def run(command: list[str], home: str | None) -> subprocess.CompletedProcess[str]:
